@@ -73,7 +73,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 __version__ = "1.0.0"
 
-# ---- Settings: the only place where a number of an experiment is chosen; each field is also a flag ----
+# ---- Settings: the only place where a number is chosen; every field is also a flag --------------
 
 
 class SettingsError(ValueError):
@@ -82,7 +82,7 @@ class SettingsError(ValueError):
 
 def setting(default, meaning, low=None, high=None):
     """A field of Settings: its default, its meaning and, for a number, the allowed range."""
-    return field(default=default, metadata={"help": meaning, "low": low, "high": high})
+    return field(default=default, metadata={"help": meaning, "range": (low, high)})
 
 
 @dataclass(frozen=True)
@@ -105,16 +105,13 @@ class Settings:
     def __post_init__(self):
         """Raise SettingsError for a number out of range; NaN is in no range."""
         for option in fields(self):
-            value, low, high = (
-                getattr(self, option.name),
-                *map(option.metadata.get, ("low", "high")),
-            )
+            value, (low, high) = getattr(self, option.name), option.metadata["range"]
             if low is not None and not low <= value <= high:
                 flag = option.name.replace("_", "-")
-                raise SettingsError(f"--{flag} {value}: the allowed range is {low:g} to {high:g}")
+                raise SettingsError(f"--{flag} {value}: the allowed range is {low:,} to {high:,}")
 
 
-# ---- Data: synthetic patients, and their division into forget, retain and test --------------------
+# ---- Data: synthetic patients, and their division into forget, retain and test ------------------
 
 
 def make_patients(n_patients=500, random_state=42):
@@ -171,15 +168,13 @@ def divide(features, y, scaler, classes, settings, rng):
     most = np.flatnonzero(y[order] != y[order[-1]]).max(initial=0)  # after them, one class is left
     if settings.forget > most:
         raise SettingsError(
-            f"--forget {settings.forget}: the allowed range is 1 to {most}, so that of the {len(y)} "
-            "training rows some of both classes remain"
+            f"--forget {settings.forget}: the allowed range is 1 to {most}, so that rows of both "
+            f"classes remain of the {len(y)} training rows"
         )
-    asked = order[: settings.forget]
-    kept = np.setdiff1d(order, asked)
-    parts = Rows(X, y), Rows(X[asked], y[asked]), Rows(X[kept], y[kept])
-    return Data(
-        features, scaler, classes, asked, *parts, Rows(scaler.transform(test_features), y_test)
-    )
+    asked, kept = order[: settings.forget], np.sort(order[settings.forget :])
+    rows = Rows(X, y), Rows(X[asked], y[asked]), Rows(X[kept], y[kept])
+    test = Rows(scaler.transform(test_features), y_test)
+    return Data(features, scaler, classes, asked, *rows, test)
 
 
 def hospital(settings, rng):
@@ -200,7 +195,7 @@ def abstract(settings, rng):
     return divide(features, y, identity, ("Class 0", "Class 1"), settings, rng)
 
 
-# ---- Model: a two-layer network with its gradient written out -------------------------------------
+# ---- Model: a two-layer network with its gradient written out -----------------------------------
 
 BLOCK = 2048  # rows at a time: their hidden layer (2048 x 20 floats, 320 KB) fits a core's cache
 
@@ -217,12 +212,18 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     hidden_size h; learning_rate, the step of descent; epochs, the number of steps; init_scale, the
     standard deviation of the initial weights (small: every unit starts in the linear part of tanh;
     not 0: no two units start alike); l2, the weight penalty; random_state, an int, a RandomState
-    (which fit advances) or None. Learned: W1_ (d, h), b1_ (h,), W2_ (h, 1), b2_ (1,), classes_ (2,).
+    (which fit advances) or None. Learned: W1_ (d, h), b1_ (h,), W2_ (h, 1), b2_ (1,) and classes_.
     """
 
     def __init__(
-        self, hidden_size=20, learning_rate=0.1, epochs=200, init_scale=0.01, l2=0.0, random_state=None
-    ):  # fmt: skip
+        self,
+        hidden_size=20,
+        learning_rate=0.1,
+        epochs=200,
+        init_scale=0.01,
+        l2=0.0,
+        random_state=None,
+    ):
         self.hidden_size, self.learning_rate, self.epochs = hidden_size, learning_rate, epochs
         self.init_scale, self.l2, self.random_state = init_scale, l2, random_state
 
@@ -345,7 +346,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         return X, (y == self.classes_[1]).astype(int)
 
 
-# ---- Unlearning: three answers to one request -----------------------------------------------------
+# ---- Unlearning: three answers to one request ---------------------------------------------------
 # A runner gets the original network, the retain and forget rows, the settings and a RandomState,
 # leaves them as they are, and returns a new network.
 
@@ -370,7 +371,7 @@ ASCENT = "Approximate Unlearning"  # the classic demo's name for it
 METHODS = {RETRAIN: full_retrain, NAIVE: naive_deletion, ASCENT: gradient_ascent}
 
 
-# ---- Evaluation: the target of every metric is the retrained model's value ------------------------
+# ---- Evaluation: the target of every metric is the retrained model's value ----------------------
 
 
 def gap_to_retrained(model, retrained, X):
@@ -386,11 +387,6 @@ def attack_auc(model, forget, test):
     """
     member = np.repeat([1, 0], [len(forget.y), len(test.y)])
     return roc_auc_score(member, -np.concatenate([model.losses(*forget), model.losses(*test)]))
-
-
-def attack_error(n_forget, n_test):
-    """Standard error of that AUC when there is nothing to find (Mann-Whitney's variance)."""
-    return np.sqrt((n_forget + n_test + 1) / (12 * n_forget * n_test))
 
 
 def evaluate(model, original, retrained, data):
@@ -454,7 +450,7 @@ def compare(data, settings, rng):
     return Comparison(data, models, pd.DataFrame(rows).set_index("method"), floor)
 
 
-# ---- Figures: a panel function takes the axes first; a figure function lays out and returns the figure ----
+# ---- Figures: a panel function draws on the axes it gets, a figure function returns a figure
 # Margins are set by hand: automatic layout would double the time of the whole demo.
 
 PALETTE = sns.color_palette("colorblind")  # told apart by colour-blind readers, too
@@ -466,11 +462,6 @@ SHADES = sns.blend_palette(["#8cc0e0", "white", "#f3cd8d"], as_cmap=True)  # of 
 DAMAGE = sns.blend_palette([PALETTE[3], "white"], as_cmap=True)  # of accuracy, from 0 to 1
 TARGET_LINE = {"color": "black", "linestyle": "--", "linewidth": 1.8}  # the retrained model's
 CLASSIC_LINE = {"color": "black", "linestyle": ":", "linewidth": 1.8}  # 50 %
-
-
-def percent(fraction):
-    """0.95 -> "95.0 %"."""
-    return f"{100 * fraction:.1f} %"
 
 
 def draw_bars(ax, values, title, unit, classic=False):
@@ -641,12 +632,12 @@ def sweep_figure(table, targets, marked):
             ax.add_patch(Rectangle(corner, 1, 1, fill=False, linewidth=3, zorder=3))
         sns.heatmap(values, ax=ax, annot=words, annot_kws={"color": "black"}, **look)
         ax.set(xlabel="multiplier (ascent step / descent step)", ylabel="epochs of ascent")
-        name, target = column.replace("_", " ").capitalize(), percent(targets[column])
-        ax.set_title(f"{name}, %. Target ({RETRAIN}): {target}")
+        name = column.replace("_", " ").capitalize()
+        ax.set_title(f"{name}, %. Target ({RETRAIN}): {100 * targets[column]:.1f}")
     return fig
 
 
-# ---- Experiments: each returns its table, what to print, and its figures --------------------------
+# ---- Experiments: each returns its table, what to print, and its figures ------------------------
 
 
 class Report(NamedTuple):
@@ -657,54 +648,54 @@ class Report(NamedTuple):
     figures: dict  # file name -> Figure
 
 
+def spoken_of(comparison):
+    """The rows of the results that the sentences are about: ascent, retrained, naive."""
+    results = comparison.results.astype(object)  # so that a count stays an int
+    return results.loc[ASCENT], results.loc[RETRAIN], results.loc[NAIVE]
+
+
 def validate(comparison):
     """Was it forgotten? {check: (value, lowest and highest value that pass)}."""
-    ascent, retrained, naive = (comparison.results.loc[name] for name in (ASCENT, RETRAIN, NAIVE))
-    n_test, best = len(comparison.data.test.y), retrained.test_accuracy
-    error = np.sqrt(best * (1 - best) / n_test)  # standard error of an accuracy
-    margin = 2 * attack_error(len(comparison.data.asked), n_test)
-    low, high = retrained.attack_auc - margin, retrained.attack_auc + margin
+    ascent, retrained, naive = spoken_of(comparison)
+    n_forget, n_test = len(comparison.data.asked), len(comparison.data.test.y)
+    best, auc, half = retrained.test_accuracy, retrained.attack_auc, naive.gap_to_retrained / 2
+    margin = 2 * np.sqrt(best * (1 - best) / n_test)  # two standard errors of an accuracy
+    auc_margin = 2 * np.sqrt((n_forget + n_test + 1) / (12 * n_forget * n_test))  # Mann-Whitney's
     return {
-        "still useful: test accuracy": (ascent.test_accuracy, best - 2 * error, 1),
-        "half-way from naive to retrained: gap": (
-            ascent.gap_to_retrained,
-            0,
-            naive.gap_to_retrained / 2,
-        ),
-        "loss attack as on retrained: AUC": (ascent.attack_auc, low, high),
+        "still useful: test accuracy": (ascent.test_accuracy, best - margin, 1),
+        "half-way from naive to retrained: gap": (ascent.gap_to_retrained, 0, half),
+        "attack as on retrained: AUC": (ascent.attack_auc, auc - auc_margin, auc + auc_margin),
         "classic band, not a target: forget accuracy": (ascent.forget_accuracy, 0.4, 0.6),
     }
 
 
 def read(comparison):
-    """What the results say, in at most ten sentences; the numbers choose the words."""
-    ascent, retrained, naive = (comparison.results.loc[name] for name in (ASCENT, RETRAIN, NAIVE))
+    """What the results say, in at most ten lines; the numbers choose the words."""
+    ascent, retrained, naive = spoken_of(comparison)
     useful, _, hidden, _ = (low <= x <= high for x, low, high in validate(comparison).values())
-    n, target = len(comparison.data.asked), percent(retrained.forget_accuracy)
-    general = abs(retrained.forget_accuracy - retrained.test_accuracy) < 0.1
+    n, target, speed = (
+        len(comparison.data.asked),
+        retrained.forget_accuracy,
+        retrained.seconds / ascent.seconds,
+    )
+    general = abs(target - retrained.test_accuracy) < 0.1
     times = ascent.gap_to_retrained / naive.gap_to_retrained
-    speed = retrained.seconds / ascent.seconds
     return [
-        f"{RETRAIN} never saw the {n} and is right about {target} of them: "
-        + ("it generalises." if general else "unlike the test set, they are a group apart."),
-        f"So {target} is the target of forget accuracy, and 50 % is not.",
-        f"{NAIVE} has a gap of {naive.gap_to_retrained:.4f}; a second retrain, which differs in its "
-        f"initial weights, {comparison.noise_floor:.4f}.",
+        f"{RETRAIN} never saw the {n} and is right about {target:.1%} of them: "
+        f"{'it generalises' if general else 'unlike the test set, they are a group apart'}.",
+        f"So {target:.1%} is the target of forget accuracy; 50% is not.",
+        f"{NAIVE} has a gap of {naive.gap_to_retrained:.4f} to it, a second retrain with other "
+        f"initial weights {comparison.noise_floor:.4f}.",
         f"{ASCENT} has {ascent.gap_to_retrained:.4f}, {times:.2g} times that of {NAIVE}: "
-        + (
-            "nearer to the goal than doing nothing."
-            if times < 1
-            else "no nearer than doing nothing."
-        ),
+        f"{'nearer' if times < 1 else 'no nearer'} than doing nothing.",
         f"It changes {ascent.predictions_changed} of {n} predictions, {ascent.harmed} from right to "
         f"wrong and {ascent.mended} from wrong to right;",
-        f"{ascent.towards} of them towards what {RETRAIN} says, {ascent.away} away from it.",
-        f"Its test accuracy is {percent(ascent.test_accuracy)}, {RETRAIN}'s "
-        f"{percent(retrained.test_accuracy)}: "
-        + ("still useful." if useful else "everybody pays, not only those who asked."),
-        f"The loss attack finds {'no' if hidden else 'a'} difference between the two: AUC "
-        f"{ascent.attack_auc:.3f} and {retrained.attack_auc:.3f}, the original's "
-        f"{comparison.results.attack_auc[ORIGINAL]:.3f}.",
+        f"{ascent.towards} towards what {RETRAIN} says, {ascent.away} away from it.",
+        f"Test accuracy: {ascent.test_accuracy:.1%}, {RETRAIN} {retrained.test_accuracy:.1%}; "
+        f"{'still useful' if useful else 'everybody pays, not only those who asked'}.",
+        f"The loss attack finds {'no' if hidden else 'a'} difference between the two (AUC "
+        f"{ascent.attack_auc:.3f} and {retrained.attack_auc:.3f})"
+        f"{': a model can pass it and be ruined' if hidden and not useful else ''}.",
         f"It takes {1000 * ascent.seconds:.1f} ms, {RETRAIN} {1000 * retrained.seconds:.1f} ms: "
         f"{speed:.1f} times {'faster' if speed > 1 else 'the speed'}.",
     ]
@@ -766,37 +757,31 @@ def sweep(settings, rng):
     retrained = full_retrain(original, data.retain, data.forget, settings, rng)
     marked = {(100, 0.5): "mild", (145, 0.7): "classic", (200, 1.0): "harsh"}
     marked.setdefault((settings.unlearn_epochs, settings.multiplier), "yours")
-    rows = []
+    rows = {}
     for multiplier in sorted({0.1, 0.3, 0.5, 0.7, 1.0, 1.5, *(m for _, m in marked)}):
         model, done = copy.deepcopy(original), 0
         for epochs in sorted({25, 50, 75, 100, 145, 200, 300, *(e for e, _ in marked)}):
             model.unlearn(*data.forget, epochs - done, multiplier)  # on from the last stop
-            done, setting = epochs, {"epochs": epochs, "multiplier": multiplier}
-            rows.append({**setting, **evaluate(model, original, retrained, data)})
-    grid = pd.DataFrame(rows).set_index(["epochs", "multiplier"]).sort_index()
-    table = grid[["test_accuracy", "forget_accuracy"]]
-    targets = {
-        "test_accuracy": retrained.score(*data.test),
-        "forget_accuracy": retrained.score(*data.forget),
-    }
-    nothing = gap_to_retrained(original, retrained, data.forget.X)
-    dose = grid.index.get_level_values(0) * grid.index.get_level_values(1)
+            rows[epochs, multiplier], done = evaluate(model, original, retrained, data), epochs
+    grid = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["epochs", "multiplier"])
+    table = grid[["test_accuracy", "forget_accuracy"]].sort_index()
+    target, nothing = (evaluate(m, original, retrained, data) for m in (retrained, original))
+    nearer = (grid.gap_to_retrained < nothing["gap_to_retrained"]).sum()
+    doses = pd.Series({setting: setting[0] * setting[1] for setting in rows})
     lines = [
         (100 * table).unstack().to_string(float_format="{:.1f}".format),
-        "",
+        f"\nTarget ({RETRAIN}): {target['test_accuracy']:.1%}, {target['forget_accuracy']:.1%}",
         *(f"{name}: {epochs} x {multiplier}" for (epochs, multiplier), name in marked.items()),
-        f"target: test {percent(targets['test_accuracy'])}, forget {percent(targets['forget_accuracy'])} ({RETRAIN})",
-        f"Rank correlation of forget accuracy with epochs x multiplier: "
-        f"{pd.Series(dose, grid.index).corr(grid.forget_accuracy, method='spearman'):.2f}.",
-        f"{(grid.gap_to_retrained < nothing).sum()} of the {len(grid)} settings end nearer to {RETRAIN} than "
-        f"doing nothing (gap {nothing:.4f}); the nearest has {grid.gap_to_retrained.min():.4f}.",
+        "\nRank correlation of forget accuracy with epochs x multiplier: "
+        f"{grid.forget_accuracy.corr(doses, method='spearman'):.2f}.",
+        f"{nearer} of {len(grid)} settings end nearer to {RETRAIN} than doing nothing; the best gap "
+        f"is {grid.gap_to_retrained.min():.4f}, that of doing nothing {nothing['gap_to_retrained']:.4f}.",
     ]
-    return Report(
-        table, "\n".join(lines), {"parameter_sweep.png": sweep_figure(table, targets, marked)}
-    )
+    figures = {"parameter_sweep.png": sweep_figure(table, target, marked)}
+    return Report(table, "\n".join(lines), figures)
 
 
-# ---- Command line ---------------------------------------------------------------------------------
+# ---- Command line -------------------------------------------------------------------------------
 
 EXPERIMENTS = {  # name -> function, and the settings that have another default there
     "demo": (demo, {}),
@@ -822,20 +807,17 @@ def parse_arguments(argv):
         for name, (_, others) in EXPERIMENTS.items():
             defaults += [f"{name} {others[option.name]}"] if option.name in others else []
         words = f"{option.metadata['help']} ({', '.join(defaults)})"
-        kind = option.type if option.metadata["low"] is not None else str
+        kind = option.type if option.type in (int, float) else str
         how = {"type": kind, "metavar": option.name.split("_")[-1].upper()}
         how = {"action": "store_true"} if option.type is bool else how
         parser.add_argument("--" + option.name.replace("_", "-"), help=words, **how)
     given = vars(parser.parse_args(argv))
     experiment = given.pop("experiment")
-    try:
-        return experiment, Settings(**{**EXPERIMENTS[experiment][1], **given})
-    except SettingsError as error:
-        parser.error(str(error))
+    return experiment, Settings(**{**EXPERIMENTS[experiment][1], **given})
 
 
 def write(path, save):
-    """Call save(path) so that the file appears whole or not at all: write beside it, then rename."""
+    """Call save(path) so that the file is whole or not there: write beside it, then rename."""
     path = Path(path).resolve()
     if path.exists() and not path.is_file():  # a device such as /dev/null; or a folder, an error
         save(path)
