@@ -59,7 +59,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from scipy.special import expit
+from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import make_classification
 from sklearn.inspection import DecisionBoundaryDisplay
@@ -330,7 +330,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     def _check(self, X, y=None, first=False):
         if not first:
             check_is_fitted(self)
-        if y is None:
+        if y is None and not first:
             return validate_data(self, X, dtype=np.float64, reset=False)
         X, y = validate_data(self, X, y, dtype=np.float64, reset=first)
         if first:
@@ -450,6 +450,12 @@ def compare(data, settings, rng):
     return Comparison(data, models, pd.DataFrame(rows).set_index("method"), floor)
 
 
+def spoken_of(comparison):
+    """The rows of the results that the sentences are about: ascent, retrained, naive."""
+    results = comparison.results.astype(object)  # so that a count stays an int
+    return results.loc[ASCENT], results.loc[RETRAIN], results.loc[NAIVE]
+
+
 # ---- Figures: a panel function draws on the axes it gets, a figure function returns a figure
 # Margins are set by hand: automatic layout would double the time of the whole demo.
 
@@ -501,8 +507,8 @@ def draw_map(ax, model, data):
 def draw_boundary(ax, display, **line):
     """The line p = 0.5 of a map, where there is one."""
     if display.response.min() < 0.5 < display.response.max():
-        grid = display.xx0, display.xx1, display.response
-        ax.contour(*grid, levels=[0.5], colors="black", **line)
+        z = logit(np.clip(display.response, 1e-12, 1 - 1e-12))  # where p jumps, z still slopes
+        ax.contour(display.xx0, display.xx1, z, levels=[0], colors="black", **line)
 
 
 def add_legend(fig, data, columns, target=True):
@@ -606,15 +612,16 @@ def patients_figure(comparison, n_rows=15):
     ax.axis("off")
     tints = [[(*METHOD_COLORS[ASCENT], 0.25 * change)] * cells.shape[1] for change in changed]
     look = {"cellColours": tints, "colColours": ["0.9"] * cells.shape[1], "cellLoc": "center"}
+    look["colWidths"] = [len(heading) + 5 for heading in cells.columns]
     table = ax.table(cells.to_numpy(), colLabels=cells.columns, bbox=[0, 0, 1, 1], **look)
     table.auto_set_font_size(False)
     table.set_fontsize(12)
-    counts = comparison.results.loc[ASCENT]
+    counts, target, _ = spoken_of(comparison)
     fig.suptitle(
         f"The first {len(asked)} of the {len(data.asked)} patients who asked. Ascent changes "
         f"{counts.predictions_changed} of the {len(data.asked)} predictions,\n"
         f"{counts.harmed} from right to wrong and {counts.mended} from wrong to right; retraining "
-        f"changes {comparison.results.predictions_changed[RETRAIN]}"
+        f"changes {target.predictions_changed}"
     )
     return fig
 
@@ -629,11 +636,14 @@ def sweep_figure(table, targets, marked):
         for (epochs, multiplier), name in marked.items():
             words.loc[epochs, multiplier] += f"\n{name}"
             corner = values.columns.get_loc(multiplier), values.index.get_loc(epochs)
-            ax.add_patch(Rectangle(corner, 1, 1, fill=False, linewidth=3, zorder=3))
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="black", lw=2.5, zorder=2))
         sns.heatmap(values, ax=ax, annot=words, annot_kws={"color": "black"}, **look)
         ax.set(xlabel="multiplier (ascent step / descent step)", ylabel="epochs of ascent")
         name = column.replace("_", " ").capitalize()
-        ax.set_title(f"{name}, %. Target ({RETRAIN}): {100 * targets[column]:.1f}")
+        ax.set_title(f"{name} in %; target: {100 * targets[column]:.1f} ({RETRAIN})")
+    there = table.test_accuracy[table.forget_accuracy <= 0.6]
+    words = f"test accuracy is at most {100 * there.max():.0f} %" if len(there) else "nowhere here"
+    fig.suptitle(f"Where ascent brings forget accuracy to 60 % or less: {words}")
     return fig
 
 
@@ -646,12 +656,6 @@ class Report(NamedTuple):
     table: pd.DataFrame  # what --csv writes
     text: str
     figures: dict  # file name -> Figure
-
-
-def spoken_of(comparison):
-    """The rows of the results that the sentences are about: ascent, retrained, naive."""
-    results = comparison.results.astype(object)  # so that a count stays an int
-    return results.loc[ASCENT], results.loc[RETRAIN], results.loc[NAIVE]
 
 
 def validate(comparison):
@@ -688,8 +692,8 @@ def read(comparison):
         f"initial weights {comparison.noise_floor:.4f}.",
         f"{ASCENT} has {ascent.gap_to_retrained:.4f}, {times:.2g} times that of {NAIVE}: "
         f"{'nearer' if times < 1 else 'no nearer'} than doing nothing.",
-        f"It changes {ascent.predictions_changed} of {n} predictions, {ascent.harmed} from right to "
-        f"wrong and {ascent.mended} from wrong to right;",
+        f"It changes {ascent.predictions_changed} of {n} predictions, {ascent.harmed} from right "
+        f"to wrong and {ascent.mended} from wrong to right;",
         f"{ascent.towards} towards what {RETRAIN} says, {ascent.away} away from it.",
         f"Test accuracy: {ascent.test_accuracy:.1%}, {RETRAIN} {retrained.test_accuracy:.1%}; "
         f"{'still useful' if useful else 'everybody pays, not only those who asked'}.",
@@ -774,8 +778,8 @@ def sweep(settings, rng):
         *(f"{name}: {epochs} x {multiplier}" for (epochs, multiplier), name in marked.items()),
         "\nRank correlation of forget accuracy with epochs x multiplier: "
         f"{grid.forget_accuracy.corr(doses, method='spearman'):.2f}.",
-        f"{nearer} of {len(grid)} settings end nearer to {RETRAIN} than doing nothing; the best gap "
-        f"is {grid.gap_to_retrained.min():.4f}, that of doing nothing {nothing['gap_to_retrained']:.4f}.",
+        f"{nearer} of {len(grid)} settings end nearer to {RETRAIN} than doing nothing does: gap "
+        f"{grid.gap_to_retrained.min():.4f} at best, {nothing['gap_to_retrained']:.4f} without.",
     ]
     figures = {"parameter_sweep.png": sweep_figure(table, target, marked)}
     return Report(table, "\n".join(lines), figures)
@@ -793,6 +797,7 @@ EXPERIMENTS = {  # name -> function, and the settings that have another default 
 def parse_arguments(argv):
     """(experiment, settings) from a command line; every field of Settings is a flag."""
     parser = argparse.ArgumentParser(
+        prog="machine_unlearning.py",
         description=__doc__.splitlines()[0],
         epilog="\n".join(f"{name:12}{run.__doc__}" for name, (run, _) in EXPERIMENTS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
