@@ -1,0 +1,139 @@
+"""What the README, the docstring and the requirements say is what the script does."""
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+import machine_unlearning as mu
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPT = (ROOT / "machine_unlearning.py").read_text(encoding="utf-8")
+
+
+def table_of(name):
+    """The rows of the README's results table of this name, each a list of cells."""
+    block = README.split(f"<!-- results: {name} -->")[1].split("<!-- end -->")[0]
+    lines = [line for line in block.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def percent(fraction):
+    return f"{100 * fraction:.1f} %"
+
+
+@pytest.mark.parametrize(("name", "fixture"), [("demo", "patients"), ("basic", "abstract")])
+def test_results_tables(name, fixture, request):
+    results = request.getfixturevalue(fixture).results
+    expected = [
+        [
+            method, percent(row.test_accuracy), percent(row.retain_accuracy),
+            percent(row.forget_accuracy), f"{row.predictions_changed:.0f}",
+            f"{row.gap_to_retrained:.4f}", f"{row.attack_auc:.3f}",
+        ]
+        for method, row in results.iterrows()
+    ]  # fmt: skip
+    assert table_of(name) == expected
+
+
+def test_tuning_table(settings):
+    table = mu.sweep(settings, np.random.RandomState(42)).table
+    chosen = [(100, 0.5), (145, 0.7), (200, 1.0)]
+    expected = [
+        [str(epochs), str(multiplier), *map(percent, table.loc[(epochs, multiplier)])]
+        for epochs, multiplier in chosen
+    ]
+    assert table_of("tuning") == expected
+
+
+def test_numbers_in_the_readme_text(patients, settings):
+    text = " ".join(README.split())
+    ascent, naive = patients.results.loc[mu.ASCENT], patients.results.loc[mu.NAIVE]
+    n_forget, n_test = 80, 100
+    error = np.sqrt((n_forget + n_test + 1) / (12 * n_forget * n_test))
+    sweep = mu.sweep(settings, np.random.RandomState(42)).text
+    nearer, of_all, best = re.search(
+        r"(\d+) of (\d+) settings .* gap (\S+) at best", sweep
+    ).groups()
+    for sentence in [
+        f"Doing nothing leaves {naive.gap_to_retrained:.4f}",
+        f"are {patients.noise_floor:.4f} apart",
+        f"Ascent ends at {ascent.gap_to_retrained:.4f}: "
+        f"{ascent.gap_to_retrained / naive.gap_to_retrained:.0f} times further",
+        f"Ascent changes {ascent.predictions_changed:.0f} of 80: {ascent.harmed:.0f} from right to "
+        f"wrong, {ascent.mended:.0f} from wrong to right; {ascent.towards:.0f} of the "
+        f"{ascent.predictions_changed:.0f} go towards what the retrained model says, and "
+        f"{ascent.away:.0f} away",
+        f"here {patients.results.attack_auc[mu.RETRAIN]:.3f}, with a standard error of {error:.3f}",
+        f"{nearer} of the {of_all} settings of the sweep",
+        f"a gap of {best}",
+        "rank correlation with forget accuracy -"
+        + re.search(r"multiplier: -([\d.]+)\.", sweep).group(1),
+    ]:
+        assert sentence in text, sentence
+
+
+def test_the_docstring_holds_the_classic_result(patients):
+    for method, row in patients.results.iterrows():
+        assert re.search(
+            rf"{method} +{percent(row.test_accuracy)} +{percent(row.forget_accuracy)}\n", mu.__doc__
+        )
+
+
+def test_readme_shows_the_files_that_exist():
+    for path in re.findall(r"!\[[^\]]{40,}\]\(([^)]+)\)", README):  # each with a real description
+        assert (ROOT / path).is_file()
+    assert len(re.findall(r"!\[", README)) == len(re.findall(r"!\[[^\]]{40,}\]\(output/", README))
+    for name in mu.EXPERIMENTS:
+        assert name == "demo" or f"machine_unlearning.py {name} " in README
+    assert f"version = {{{mu.__version__}}}" in README
+
+
+def test_every_committed_figure_is_made_by_an_experiment():
+    committed = {path.name for path in (ROOT / "output").glob("*.png")}
+    made = set(re.findall(r'"(\w+\.png)"', SCRIPT))
+    assert committed == made
+
+
+def test_the_notebook_example_runs(tmp_path):
+    code = re.search(r"## In a notebook\n\n```python\n(.*?)```", README, re.S).group(1)
+    code = code.replace('"figures"]', '"figures", "--dpi", "20", "--quiet"]')
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{code}"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_requirements_and_script_header_agree():
+    header = SCRIPT.split("# ///")[1]
+    required = (ROOT / "requirements.txt").read_text().split()
+    assert re.findall(r'"([a-z-]+>=[\d.]+)"', header) == required
+    assert len(required) == 5
+    assert 'requires-python = ">=3.9"' in header
+    assert (ROOT / "tests" / "requirements.txt").read_text().startswith("-r ../requirements.txt\n")
+
+
+def test_words_that_only_a_computed_result_may_use():
+    for word in ["successfully", "perfect", "proves", "guarantees", "compliant"]:
+        assert word not in SCRIPT.lower()
+
+
+def test_only_what_belongs_there_is_visible():
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.splitlines()
+    visible = {name.split("/")[0] for name in listed if not name.startswith(".")}
+    assert visible <= {
+        "machine_unlearning.py", "requirements.txt", "output", "README.md", "LICENSE", "tests",
+    }  # fmt: skip
+
+
+def test_every_public_name_has_a_docstring():
+    for name in ["make_patients", "TwoLayerMLP", "main"]:
+        assert getattr(mu, name).__doc__
+    for runner in mu.METHODS.values():
+        assert runner.__doc__
