@@ -46,7 +46,7 @@ import sys; sys.path.insert(0, {str(ROOT)!r})
 import machine_unlearning as mu, numpy as np
 imported = time.perf_counter()
 settings = mu.Settings(quiet=True)
-mu.compare(mu.hospital(settings, rng := np.random.RandomState(42)), settings, rng)
+mu.compare(mu.hospital_data(settings, rng := np.random.RandomState(42)), settings, rng)
 computed = time.perf_counter()
 mu.run("demo", settings)
 print(imported - start, time.perf_counter() - computed - (computed - imported), computed - imported)
@@ -152,7 +152,7 @@ def epoch_table():
 def unlearning_table():
     settings = mu.Settings()
     rng = np.random.RandomState(42)
-    seconds = mu.compare(mu.hospital(settings, rng), settings, rng).results.seconds
+    seconds = mu.compare(mu.hospital_data(settings, rng), settings, rng).results.seconds
     return 1000 * seconds.rename("ms"), seconds[mu.RETRAIN] / seconds[mu.ASCENT]
 
 

@@ -22,14 +22,14 @@ def settings():
 def patients(settings):
     """The comparison of the demo, made once; tests only read it."""
     rng = np.random.RandomState(settings.seed)
-    return mu.compare(mu.hospital(settings, rng), settings, rng)
+    return mu.compare(mu.hospital_data(settings, rng), settings, rng)
 
 
 @pytest.fixture(scope="session")
 def abstract():
     settings = mu.Settings(patients=1000, forget=160)
     rng = np.random.RandomState(settings.seed)
-    return mu.compare(mu.abstract(settings, rng), settings, rng)
+    return mu.compare(mu.abstract_data(settings, rng), settings, rng)
 
 
 @pytest.fixture

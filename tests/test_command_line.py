@@ -171,6 +171,14 @@ def test_output_cannot_be_made(tmp_path):
     assert "taken" in done.stderr
 
 
+def test_csv_in_a_folder_that_cannot_be(tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    done = run(*QUICK, "--csv", "taken/table.csv", cwd=tmp_path)
+    assert done.returncode == 1
+    assert one_line(done.stderr)
+    assert "taken" in done.stderr
+
+
 def test_csv_is_a_folder(tmp_path):
     done = run(*QUICK, "--csv", ".", cwd=tmp_path)
     assert done.returncode == 1
@@ -222,9 +230,14 @@ def test_a_figure_that_fails_leaves_the_old_one(tmp_path):
     assert path.read_bytes() == b"old"
 
 
-def test_a_device_is_not_replaced():
-    mu.write(os.devnull, lambda path: path.write_text("gone"))
-    assert not os.path.isfile(os.devnull)
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
+def test_a_device_is_not_replaced(tmp_path):
+    pipe, saved = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    mu.write(pipe, saved.append)  # as /dev/stdout or /dev/null would be
+    assert saved == [pipe.resolve()]
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX signals")

@@ -43,7 +43,7 @@ def test_impossible_numbers_of_patients(wrong, error):
 def test_forget_retain_and_test_are_disjoint_and_complete(patients, share, seed):
     settings = mu.Settings(patients=patients, forget=max(1, int(share * 0.8 * patients)), seed=seed)
     try:
-        data = mu.hospital(settings, np.random.RandomState(seed))
+        data = mu.hospital_data(settings, np.random.RandomState(seed))
     except mu.SettingsError:
         return
     assert len(data.forget.y) == settings.forget
@@ -71,16 +71,16 @@ def test_labels_belong_to_their_patients(patients):
 
 def test_the_request_is_nested():
     """The first 10 of a request for 80 are the request for 10: they ask in the same order."""
-    many = mu.hospital(mu.Settings(), np.random.RandomState(42))
-    few = mu.hospital(mu.Settings(forget=10), np.random.RandomState(42))
+    many = mu.hospital_data(mu.Settings(), np.random.RandomState(42))
+    few = mu.hospital_data(mu.Settings(forget=10), np.random.RandomState(42))
     np.testing.assert_array_equal(few.asked, many.asked[:10])
 
 
 def test_no_class_may_vanish_and_the_bound_is_exact():
     with pytest.raises(mu.SettingsError, match="1 to ") as caught:
-        mu.hospital(mu.Settings(patients=20, forget=16), np.random.RandomState(0))
+        mu.hospital_data(mu.Settings(patients=20, forget=16), np.random.RandomState(0))
     most = int(str(caught.value).split("1 to ")[1].split(",")[0])
-    data = mu.hospital(mu.Settings(patients=20, forget=most), np.random.RandomState(0))
+    data = mu.hospital_data(mu.Settings(patients=20, forget=most), np.random.RandomState(0))
     assert set(data.retain.y) == {0, 1}
     with pytest.raises(mu.SettingsError):
-        mu.hospital(mu.Settings(patients=20, forget=most + 1), np.random.RandomState(0))
+        mu.hospital_data(mu.Settings(patients=20, forget=most + 1), np.random.RandomState(0))

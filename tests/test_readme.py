@@ -67,7 +67,8 @@ def test_numbers_in_the_readme_text(patients, settings):
         f"wrong, {ascent.mended:.0f} from wrong to right; {ascent.towards:.0f} of the "
         f"{ascent.predictions_changed:.0f} go towards what the retrained model says, and "
         f"{ascent.away:.0f} away",
-        f"here {patients.results.attack_auc[mu.RETRAIN]:.3f}, with a standard error of {error:.3f}",
+        f"here {patients.results.attack_auc[mu.RETRAIN]:.3f} (not",
+        f"the standard error is {error:.3f})",
         f"{nearer} of the {of_all} settings of the sweep",
         f"a gap of {best}",
         "rank correlation with forget accuracy -"
@@ -80,7 +81,7 @@ def test_what_other_seeds_give():
     accuracies = []
     for seed in range(30):
         settings, rng = mu.Settings(seed=seed), np.random.RandomState(seed)
-        data = mu.hospital(settings, rng)
+        data = mu.hospital_data(settings, rng)
         original = mu.train_original(data, settings, rng)
         ascent = mu.gradient_ascent(original, data.retain, data.forget, settings, rng)
         accuracies.append(100 * ascent.score(*data.forget))

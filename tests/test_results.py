@@ -70,10 +70,10 @@ def test_the_sweep_holds_the_same_numbers(settings):
 
 
 def test_the_global_generator_has_no_part_in_it(patients, settings):
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(7)  # noqa: NPY002
     state = np.random.get_state()[1].copy()  # noqa: NPY002
     rng = np.random.RandomState(42)
-    again = mu.compare(mu.hospital(settings, rng), settings, rng)
+    again = mu.compare(mu.hospital_data(settings, rng), settings, rng)
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     columns = patients.results.columns.drop("seconds")
     assert again.results[columns].equals(patients.results[columns])
@@ -148,11 +148,11 @@ def test_doing_nothing_does_not_pass_for_forgetting(patients):
 
 
 def test_the_reading_follows_the_numbers(patients):
-    text = "\n".join(mu.read(patients))
-    assert len(mu.read(patients)) <= 10
+    text = "\n".join(mu.conclusions(patients))
+    assert len(mu.conclusions(patients)) <= 10
     for part in [
         "95.0%",
-        "no nearer",
+        "not nearer",
         "22 of 80",
         "21 from right",
         "everybody pays",
@@ -162,17 +162,17 @@ def test_the_reading_follows_the_numbers(patients):
     results = patients.results.copy()
     results.loc[mu.ASCENT] = results.loc[mu.RETRAIN]
     results.loc[mu.ASCENT, "seconds"] = 10 * results.seconds[mu.RETRAIN]
-    other = "\n".join(mu.read(patients._replace(results=results)))
-    for part in [": nearer", "0 of 80", "0 from right", "still useful", "0.1 times the speed"]:
+    other = "\n".join(mu.conclusions(patients._replace(results=results)))
+    for part in [": nearer", "0 of 80", "0 from right", "as useful", "0.1 times as fast"]:
         assert part in other
-    results.loc[mu.RETRAIN, "forget_accuracy"] = 0.0
-    assert "a group apart" in "\n".join(mu.read(patients._replace(results=results)))
+    results.loc[mu.ASCENT, "attack_auc"] = 0.99
+    assert "finds a difference" in "\n".join(mu.conclusions(patients._replace(results=results)))
 
 
 def test_another_multiplier_gives_another_reading(settings):
     mild = mu.Settings(multiplier=0.05)
     rng = np.random.RandomState(42)
-    comparison = mu.compare(mu.hospital(mild, rng), mild, rng)
-    text = "\n".join(mu.read(comparison))
-    assert "still useful" in text
+    comparison = mu.compare(mu.hospital_data(mild, rng), mild, rng)
+    text = "\n".join(mu.conclusions(comparison))
+    assert "as useful" in text
     assert "everybody pays" not in text
