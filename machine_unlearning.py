@@ -59,11 +59,12 @@ from typing import NamedTuple, Optional
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from joblib import Parallel, delayed
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from scipy.special import expit
+from scipy.special import expit, stdtrit
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.datasets import make_classification
 from sklearn.metrics import roc_auc_score
@@ -102,6 +103,7 @@ class Settings:
     multiplier: float = setting(
         0.7, "ascent step / descent step; larger does more damage", 0, 10**6
     )
+    trials: int = setting(32, "trials of the study, each with other retained patients", 4, 10**4)
     dpi: int = setting(150, "dots per inch of the figures", 10, 1200)
     csv: Optional[str] = setting(None, "write the table to this CSV file, too")
     quiet: bool = setting(False, "print errors only; the files are still written")
@@ -200,6 +202,39 @@ def abstract_data(settings, rng):
     return split_data(features, y, identity, ("Class 0", "Class 1"), settings, rng)
 
 
+# Mean and spread of age and glucose, as constants: standardising with them remembers nobody
+POPULATION = np.array([[47.5, 125], [13.3, 30.7]])
+
+
+def standardised(patients):
+    """Rows of a DataFrame of patients."""
+    X = (patients[["age", "glucose"]].to_numpy() - POPULATION[0]) / POPULATION[1]
+    return Rows(X, (patients["diagnosis"] == "Diabetic").to_numpy(int))
+
+
+def random_request(n, rng):
+    """n patients like all others."""
+    return standardised(make_patients(n, rng).sample(frac=1, random_state=rng))
+
+
+def clinic_request(n, rng):
+    """A whole clinic withdraws: n early-onset diabetics, young and low in glucose."""
+    columns = {"age": rng.normal(22, 4, n), "glucose": rng.normal(85, 8, n)}
+    return standardised(pd.DataFrame({**columns, "diagnosis": "Diabetic"}))
+
+
+def atypical_request(n, rng):
+    """A quarter of n patients, those in 2.5 n who look most like the other diagnosis."""
+    X, y = standardised(make_patients(5 * n // 2, rng))
+    means = (np.array([[40, 100], [55, 150]]) - POPULATION[0]) / POPULATION[1]
+    to_healthy, to_diabetic = (np.linalg.norm(X - mean, axis=1) for mean in means)
+    odd = np.argsort(np.where(y == 1, to_healthy - to_diabetic, to_diabetic - to_healthy))
+    return Rows(X[odd[: n // 4]], y[odd[: n // 4]])
+
+
+REQUESTS = {"random": random_request, "clinic": clinic_request, "atypical": atypical_request}
+
+
 # ---- Model: a two-layer network with its gradient written out -----------------------------------
 
 BLOCK = 2048  # rows at a time: their hidden layer (2048 x 20 floats, 320 KB) fits a core's cache
@@ -231,6 +266,17 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     ):
         self.hidden_size, self.learning_rate, self.epochs = hidden_size, learning_rate, epochs
         self.init_scale, self.l2, self.random_state = init_scale, l2, random_state
+
+    @property
+    def weights(self):
+        """A copy of all weights in one row (P,): W1, b1, W2, b2; assign to it to set them."""
+        return np.concatenate([w.ravel() for w in (self.W1_, self.b1_, self.W2_, self.b2_)])
+
+    @weights.setter
+    def weights(self, values):
+        for parameter in (self.W1_, self.b1_, self.W2_, self.b2_):
+            part, values = np.split(values, [parameter.size])
+            parameter[...] = part.reshape(parameter.shape)
 
     # Forward: from rows to probabilities
 
@@ -312,7 +358,10 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         self.b1_ = np.zeros(self.hidden_size)
         self.W2_ = self.init_scale * rng.randn(self.hidden_size, 1)
         self.b2_ = np.zeros(1)
-        return self.steps(X, y, self.learning_rate, self.epochs)
+        self.checkpoints_ = [self.weights]  # the start and half-way: rewinding needs them
+        self.steps(X, y, self.learning_rate, self.epochs // 2)
+        self.checkpoints_.append(self.weights)
+        return self.steps(X, y, self.learning_rate, self.epochs - self.epochs // 2)
 
     def unlearn(self, X_forget, y_forget, epochs=145, multiplier=0.7):
         """Gradient ascent on the loss of X_forget (n, d), y_forget (n,); in place, returns self.
@@ -372,9 +421,221 @@ def gradient_ascent(original, retain, forget, settings, rng):
     return copy.deepcopy(original).unlearn(*forget, settings.unlearn_epochs, settings.multiplier)
 
 
+# The others are for the study and for sequential requests.
+
+
+def neg_grad_plus(original, retain, forget, settings, rng, beta=0.95, epochs=40):
+    """Descend beta L(retain) - (1 - beta) L(forget): ascent, held in place. Reads both.
+
+    Kurmanji et al., NeurIPS 2023, arXiv 2302.09880.
+    """
+    model = copy.deepcopy(original)
+    for _ in range(epochs):
+        down, up = model.gradient(*retain), model.gradient(*forget)
+        slope = np.concatenate([(beta * d - (1 - beta) * u).ravel() for d, u in zip(down, up)])
+        model.weights = model.weights - model.learning_rate * slope
+    return model
+
+
+def fine_tune(original, retain, forget, settings, rng, epochs=50):
+    """Train on without the forgotten rows, and hope that they fade. Reads no forgotten row."""
+    return copy.deepcopy(original).steps(*retain, original.learning_rate, epochs)
+
+
+def rewind(original, retain, forget, settings, rng, checkpoint=1):
+    """Go back to a checkpoint (0: the start, 1: half-way) and replay the rest on the retain set.
+
+    Reads no forgotten row. Mu & Klabjan, NeurIPS 2025, arXiv 2409.09778.
+    """
+    model = copy.deepcopy(original)
+    model.weights = original.checkpoints_[checkpoint]
+    epochs = (original.epochs, original.epochs - original.epochs // 2)[checkpoint]
+    return model.steps(*retain, original.learning_rate, epochs)
+
+
+def jacobian(model, X):
+    """Slopes (n, P) of the n logits in all P weights, in the order of model.weights; and p (n,)."""
+    A, z = model.forward(X)
+    db1 = (1 - A**2) * model.W2_.T  # (n, h)
+    dW1 = X[:, :, None] * db1[:, None, :]  # (n, d, h)
+    J = np.column_stack([dW1.reshape(len(X), -1), db1, A, np.ones(len(X))])
+    return J, expit(z[:, 0])
+
+
+def gauss_newton_step(model, X, y):
+    """Slope (P,) of the loss, and its curvature G (P, P) if z were linear in the weights.
+
+    G = J' diag(p (1 - p)) J / n + diag(l2): never negative, as the true curvature often is.
+    """
+    J, p = jacobian(model, X)
+    penalised = [np.full(w.size, w.ndim == 2) for w in (model.W1_, model.b1_, model.W2_, model.b2_)]
+    penalty = model.l2 * np.concatenate(penalised)
+    G = (J.T * (p * (1 - p))) @ J / len(X) + np.diag(penalty)
+    return (p - y) @ J / len(X) + penalty * model.weights, G
+
+
+def gauss_newton(original, retain, forget, settings, rng, steps=12, damping=3e-2):
+    """Walk to where training on the retain set alone would have ended. Reads no forgotten row.
+
+    theta <- theta - (G + damping)^-1 slope (Koh & Liang, ICML 2017, arXiv 1703.04730); damping
+    shrinks after a step down and grows after one up, which is taken back (Levenberg-Marquardt).
+    Training stops early, which acts like a pull towards its first weights, weaker the longer it
+    lasts. Without the pull the walk would go further than any retraining, and be noticed. Its
+    factor of 1/2 and the number of steps were chosen by trial.
+    """
+    model, start = copy.deepcopy(original), original.checkpoints_[0]
+    pull, diagonal = 0.5 / (original.learning_rate * original.epochs), np.eye(len(start))
+    signs = 1 - 2 * retain.y[:, None]
+
+    def objective():
+        penalty = model.l2 * (np.sum(model.W1_**2) + np.sum(model.W2_**2))
+        penalty += pull * np.sum((model.weights - start) ** 2)
+        return np.logaddexp(0, signs * model.forward(retain.X)[1]).mean() + penalty / 2
+
+    best, value = model.weights, objective()
+    for _ in range(steps):
+        slope, G = gauss_newton_step(model, *retain)
+        slope += pull * (best - start)
+        model.weights = best - np.linalg.solve(G + (pull + damping) * diagonal, slope)
+        if (new := objective()) < value:
+            best, value, damping = model.weights, new, 0.7 * damping
+        else:
+            model.weights, damping = best, 4 * damping
+    return model
+
+
+class Sisa(TwoLayerMLP):
+    """An ensemble made for exact forgetting: S networks, each trained on a shard of its own.
+
+    A shard's rows come in R slices; stage r trains on slices 1 to r, and the weights after each
+    stage are kept. To delete a row, its shard goes back to the last stage that has not seen it.
+    The prediction is the mean probability. Bourtoule et al., IEEE S&P 2021, arXiv 1912.03817.
+    """
+
+    SHARDS, SLICES = 5, 2
+
+    def fit(self, X, y):
+        """Divide X (n, d), y (n,) into shards and slices; stages are trained when needed."""
+        X, y = self._check(X, y, first=True)
+        rng = check_random_state(self.random_state)
+        shards = np.array_split(rng.permutation(len(X)), self.SHARDS)
+        self.slices_ = [[Rows(X[i], y[i]) for i in np.array_split(s, self.SLICES)] for s in shards]
+        blank = TwoLayerMLP(**self.get_params()).set_params(random_state=rng, epochs=0)
+        self.chains_ = [[copy.deepcopy(blank.fit(X, y))] for _ in shards]
+        return self
+
+    def train(self, chain, slices):
+        """Continue a shard's chain of networks, one per stage, until it has seen all the slices."""
+        epochs = round(2 * self.epochs / (self.SLICES + 1))  # as much work as without slices
+        for stage in range(len(chain), len(slices) + 1):
+            rows = Rows(*map(np.concatenate, zip(*slices[:stage])))
+            chain.append(copy.deepcopy(chain[-1]).steps(*rows, self.learning_rate, epochs))
+        return chain
+
+    def forward(self, X):
+        """None, and the logits (n, 1) of the mean probability of X (n, d)."""
+        lasts = [self.train(chain, slices)[-1] for chain, slices in zip(self.chains_, self.slices_)]
+        z = np.array([network.forward(X)[1] for network in lasts])
+        return None, np.log(expit(z).mean(axis=0)) - np.log(expit(-z).mean(axis=0))
+
+
+def sisa(original, retain, forget, settings, rng):
+    """original is a Sisa: retrain the shards that hold a row no longer retained. Exact.
+
+    Reads no forgotten row but to see, in its own slices, that it is gone.
+    """
+    model, kept = copy.copy(original), {row.tobytes() for row in retain.X}
+    model.slices_, model.chains_ = [], []
+    for slices, chain in zip(original.slices_, original.chains_):
+        stays = [np.array([row.tobytes() in kept for row in X], bool) for X, _ in slices]
+        clean = next((r for r, mask in enumerate(stays) if not mask.all()), len(slices))
+        model.slices_.append([Rows(X[mask], y[mask]) for (X, y), mask in zip(slices, stays)])
+        seen = original.train(list(chain), slices[:clean])[: clean + 1]
+        model.chains_.append(model.train(seen, model.slices_[-1]))
+    return model
+
+
 ORIGINAL, RETRAIN, NAIVE = "Original Model", "Full Retrain", "Naive Deletion"
 ASCENT = "Approximate Unlearning"  # the classic demo's name for it
-METHODS = {RETRAIN: full_retrain, NAIVE: naive_deletion, ASCENT: gradient_ascent}
+PLUS, TUNE, REWIND, NEWTON, SISA = (
+    "Ascent + Descent",
+    "Fine-Tuning",
+    "Rewind",
+    "Gauss-Newton",
+    "SISA",
+)
+AGAIN, HEAD = "Second Retrain", "Certified Head"
+CLASSIC = {RETRAIN: full_retrain, NAIVE: naive_deletion, ASCENT: gradient_ascent}
+METHODS = {
+    **CLASSIC, PLUS: neg_grad_plus, TUNE: fine_tune, REWIND: rewind, NEWTON: gauss_newton,
+    SISA: sisa,
+}  # fmt: skip
+
+
+# Certified removal, for a convex model on features that no patient has trained
+
+
+class CertifiedHead:
+    """Logistic regression w (h,) on random tanh features; noise hides what a removal misses.
+
+        w = argmin sum log(1 + exp(-s x.w)) + LAMBDA n / 2 |w|^2 + b.w,    b ~ N(0, SIGMA^2 I)
+
+    A removal is one Newton step, and leaves a gradient: spent is an upper bound of its norm, which
+    residual computes. While spent <= allowed, w is (EPSILON, DELTA)-certified: nearly as probable
+    as if the removed rows had never been there. Then it is trained afresh. Guo, Goldstein, Hannun,
+    van der Maaten, ICML 2020, arXiv 1911.03030.
+    """
+
+    EPSILON, DELTA, LAMBDA = 1.0, 1e-4, 1e-2
+    SIGMA = 3.0  # by trial: enough for 80 random requests, little enough to keep the accuracy
+    allowed = SIGMA * EPSILON / np.sqrt(2 * np.log(1.5 / DELTA))
+
+    def __init__(self, width, rng):
+        """Draw the hidden layer."""
+        self.W1, self.b1, self.width = rng.randn(2, width), rng.randn(width), width
+
+    def signed(self, rows):
+        """s x (n, h): the features, of norm at most 1, times the label's sign."""
+        features = np.tanh(rows.X @ self.W1 + self.b1) / np.sqrt(self.width)
+        return np.where(rows.y == 1, 1, -1)[:, None] * features
+
+    def slope(self, V):
+        """Gradient (h,) of the objective on signed rows V (n, h), without the noise."""
+        return self.LAMBDA * len(V) * self.w - expit(-V @ self.w) @ V
+
+    def curvature(self, V):
+        """Its Hessian (h, h)."""
+        p = expit(V @ self.w)
+        return (V.T * (p * (1 - p))) @ V + self.LAMBDA * len(V) * np.eye(self.width)
+
+    def residual(self, rows):
+        """What is left of the gradient, noise included: 0 for a head trained on exactly these."""
+        return np.linalg.norm(self.slope(self.signed(rows)) + self.b)
+
+    def fit(self, rows, rng, b=None):
+        """Newton steps to a gradient of 1e-10, with fresh noise or with b (h,); returns self."""
+        V, self.w = self.signed(rows), np.zeros(self.width)
+        self.b = self.SIGMA * rng.randn(self.width) if b is None else b
+        while self.residual(rows) > 1e-10:
+            self.w = self.w - np.linalg.solve(self.curvature(V), self.slope(V) + self.b)
+        self.spent = 1e-10
+        return self
+
+    def remove(self, retain, forget, rng):
+        """Forget rows; returns True if the budget did not suffice and it was trained afresh."""
+        V = self.signed(retain)
+        step = np.linalg.solve(self.curvature(V), self.slope(self.signed(forget)))
+        cost = np.linalg.norm(V, 2) * np.linalg.norm(step) * np.linalg.norm(V @ step) / 4
+        if self.spent + cost > self.allowed:
+            self.fit(retain, rng)
+            return True
+        self.w, self.spent = self.w + step, self.spent + cost
+        return False
+
+    def predict_proba(self, X):
+        """Probabilities (n, 2) of healthy and diabetic for X (n, d)."""
+        z = self.signed(Rows(X, np.ones(len(X)))) @ self.w
+        return np.column_stack([expit(-z), expit(z)])
 
 
 # ---- Evaluation: the target of every metric is the retrained model's value ----------------------
@@ -415,6 +676,26 @@ def evaluate(model, original, retrained, data):
     }
 
 
+def lira_attack(unlearned, retrained, splits=32):
+    """Accuracy (T,) in each trial of telling unlearned from retrained models; 0.5: it cannot.
+
+    Both are scores s z (T, m) of m patients in T trials, s = 2y - 1, z the logit. For each patient,
+    Gaussians of both kinds are fitted on one half of the trials and the other half is classified,
+    for many random halves. U-LiRA: Hayes et al. 2024, arXiv 2403.01218.
+    """
+    scores, rng = np.stack([unlearned, retrained]), np.random.RandomState(0)  # (2, T, m)
+    right, used = np.zeros(scores.shape[1]), np.zeros(scores.shape[1])
+    for _ in range(splits):
+        fit = rng.permutation(len(right)) < len(right) // 2
+        mean = scores[:, fit].mean(axis=1)[:, None, None]  # (2, 1, 1, m)
+        std = scores[:, fit].std(axis=1, ddof=1)[:, None, None] + 1e-9
+        density = -(((scores - mean) / std) ** 2) / 2 - np.log(std)  # (2, 2, T, m), logarithms
+        says = np.sign(density[0] - density[1])  # (2, T, m)  1: unlearned, -1: retrained
+        right[~fit] += (0.5 + (says[0] - says[1]) / 4).mean(axis=1)[~fit]
+        used[~fit] += 1
+    return right / used
+
+
 def timed(make_model, rng, repeats=3):
     """(model, median seconds) of make_model(rng); each repeat gets the same random numbers."""
     seconds = []
@@ -445,7 +726,7 @@ def compare(data, settings, rng):
     original, seconds = timed(partial(train_original, data, settings), rng)
     models, times = {ORIGINAL: original}, {ORIGINAL: seconds}
     request = original, data.retain, data.forget, settings
-    for name, runner in METHODS.items():
+    for name, runner in CLASSIC.items():
         models[name], times[name] = timed(partial(runner, *request), rng)
     retrained, again = models[RETRAIN], full_retrain(*request, rng)
     rows = [
@@ -663,6 +944,92 @@ def sweep_figure(table, targets, marked):
     return fig
 
 
+PANELS = {  # column of the study's table -> title and factor
+    "forget_accuracy": ("Forget accuracy, %", 100),
+    "test_accuracy": ("Test accuracy, %", 100),
+    "gap_to_retrained": ("Gap to retrained", 1),
+    "attack_accuracy": ("Attack accuracy, %", 100),
+    "seconds": ("Time, ms", 1000),
+}
+NOTICED = 0.58  # attack accuracy above which a method is told apart from retraining
+TOLD_LOOK, UNTOLD_LOOK = ({"color": PALETTE[k], "marker": m} for k, m in ((3, "X"), (0, "o")))
+STRATEGY_LOOKS = {
+    name: {"color": PALETTE[k], "linestyle": line}
+    for name, k, line in zip(
+        (RETRAIN, SISA, REWIND, NEWTON, HEAD), (2, 7, 1, 0, 3), ("-", "--", "-.", "-", ":")
+    )
+}
+
+
+def draw_estimates(ax, part, column, factor):
+    """Mean and 95 % interval of each method, Full Retrain's as a band; crosses: told apart."""
+    mean, low, high = (factor * part[column + end] for end in ("", "_low", "_high"))
+    ax.axvspan(low[RETRAIN], high[RETRAIN], color=METHOD_COLORS[RETRAIN], alpha=0.25)
+    ax.axvline(mean[RETRAIN], **{**TARGET_LINE, "linewidth": 1})
+    told = part.attack_accuracy.to_numpy() > NOTICED
+    rows = np.arange(len(part))
+    for which, look in ((told, TOLD_LOOK), (~told, UNTOLD_LOOK)):
+        errors = mean[which] - low[which], high[which] - mean[which]
+        ax.errorbar(mean[which], rows[which], xerr=errors, linestyle="", markersize=8, **look)
+    ax.set_yticks(rows, part.index)
+    ax.set_ylim(len(part) - 0.4, -0.6)
+    ax.margins(x=0.12)
+    ax.set_xscale("log" if column == "seconds" else "linear")
+
+
+def study_figure(table):
+    """A row of panels for each request, a panel for each metric."""
+    fig = Figure(figsize=(16, 10.5), layout="constrained")
+    axes = fig.subplots(len(REQUESTS), len(PANELS), sharey=True)
+    for row, request in zip(axes, REQUESTS):
+        part = table.loc[request]
+        for ax, (column, (title, factor)) in zip(row, PANELS.items()):
+            draw_estimates(ax, part, column, factor)
+            ax.set_title(title if row is axes[0] else "")
+        right = f"right forget accuracy: {100 * part.forget_accuracy[RETRAIN]:.0f} %"
+        row[0].set_ylabel(f"{request} request\n{right}", fontweight="bold")
+    spots = [
+        Line2D([], [], **UNTOLD_LOOK, label="the attack cannot tell it from retraining"),
+        Line2D(
+            [],
+            [],
+            **TOLD_LOOK,
+            label=f"the attack tells it apart (more than {100 * NOTICED:.0f} %)",
+        ),
+        Line2D([], [], **TARGET_LINE, label=f"{RETRAIN}, the target"),
+    ]
+    fig.legend(handles=spots, loc="outside lower center", ncols=3, frameon=False)
+    worst = table.attack_accuracy.groupby("method", sort=False).max().drop(RETRAIN)
+    good = ", ".join(worst.index[worst <= NOTICED]) or "no method"
+    fig.suptitle(f"As good as retraining in the eyes of the attack, on every request: {good}")
+    return fig
+
+
+def sequential_figure(table):
+    """For either request: the time so far, the gap so far, and the certificate's budget."""
+    fig = Figure(figsize=(15, 9), layout="constrained")
+    requests = table.index.unique("request")
+    for row, request in zip(fig.subplots(len(requests), 3, sharey="col"), requests):
+        for name, look in STRATEGY_LOOKS.items():
+            part = table.xs((request, name))
+            row[0].plot(part.seconds, label=name, linewidth=2.2, **look)
+            if name != RETRAIN:  # which is its own measure
+                row[1].plot(part.gap_to_retrained, label=name, linewidth=2.2, **look)
+        head = table.xs((request, HEAD))
+        row[2].plot(head.allowed, **TARGET_LINE, label="allowed")
+        row[2].plot(head.spent, color=PALETTE[3], linewidth=2.2, label="spent (a bound)")
+        row[2].plot(head.residual, color=PALETTE[0], ls=":", linewidth=2.2, label="true residual")
+        for asked in head.index[head.afresh.astype(bool)]:
+            row[2].axvline(asked, color="0.7", zorder=0)
+        row[0].set(yscale="log", title=f"{request}: seconds so far", ylabel=f"{request} request")
+        row[1].set(yscale="log", title=f"{request}: gap, of the forgotten so far")
+        row[2].set_title(f"{request}: {HEAD}, retrained {int(head.afresh.sum())} times (grey)")
+        for ax in row:
+            ax.set_xlabel("requests answered")
+            ax.legend(fontsize=11)
+    return fig
+
+
 # ---- Experiments: each returns its table, what to print, and its figures ------------------------
 
 
@@ -800,12 +1167,184 @@ def sweep(settings, rng):
     return Report(table, "\n".join(lines), figures)
 
 
+def in_parallel(work, jobs, quiet):
+    """[work(*job) for job in jobs] on all cores, with the time left on stderr."""
+    start, done = time.perf_counter(), []
+    for result in Parallel(n_jobs=-1, return_as="generator")(delayed(work)(*job) for job in jobs):
+        done.append(result)
+        left = (time.perf_counter() - start) / len(done) * (len(jobs) - len(done))
+        if not quiet:
+            words = f"\r{len(done)} of {len(jobs)} done, {left:.0f} s left "
+            print(words, end="" if left else "\n", file=sys.stderr, flush=True)
+    return done
+
+
+def together(*parts):
+    """Rows one after the other."""
+    return Rows(*map(np.concatenate, zip(*parts)))
+
+
+def prepare(settings, request, trial):
+    """(forget, retain, test, original, ensemble, rng); forget and test are those of all trials."""
+    k = list(REQUESTS).index(request)
+    fixed, rng = (np.random.RandomState([settings.seed, k, *more]) for more in ([], [trial]))
+    forget = REQUESTS[request](settings.forget, fixed)
+    test = standardised(make_patients(2000, fixed))
+    retain = standardised(make_patients(settings.patients * 4 // 5 - settings.forget, rng))
+    recipe = {"init_scale": 0.5, "l2": 1e-3, "random_state": rng}
+    sizes = settings.hidden, settings.learning_rate, settings.epochs
+    models = (kind(*sizes, **recipe).fit(*together(forget, retain)) for kind in (TwoLayerMLP, Sisa))
+    return forget, retain, test, *models, rng
+
+
+def study_trial(settings, request, trial):
+    """{method: metrics} and {method: scores s z (m,) of the forget set} of one trial."""
+    forget, retain, test, original, ensemble, rng = prepare(settings, request, trial)
+    rows, scores, models = {}, {}, {}
+    for name, runner in {AGAIN: full_retrain, **METHODS}.items():
+        start = ensemble if name == SISA else original
+        job = partial(runner, start, retain, forget, settings)
+        models[name], seconds = timed(job, rng, repeats=1)
+        # Full Retrain itself is measured against a second one: the noise floor
+        target = models[AGAIN if name == RETRAIN else RETRAIN] if name != AGAIN else models[AGAIN]
+        rows[name] = {
+            "seconds": seconds,
+            "test_accuracy": models[name].score(*test),
+            "retain_accuracy": models[name].score(*retain),
+            "forget_accuracy": models[name].score(*forget),
+            "gap_to_retrained": gap_to_retrained(models[name], target, forget.X),
+        }
+        z = models[name].decision_function(forget.X)
+        scores[name] = np.where(forget.y == 1, z, -z)
+    return rows, scores
+
+
+def estimates(values):
+    """Mean of each column over trials, and its 95 % interval as _low and _high (Student's t)."""
+    half = stdtrit(len(values) - 1, 0.975) * values.std() / np.sqrt(len(values))
+    ends = {"": values.mean(), "_low": values.mean() - half, "_high": values.mean() + half}
+    return {name + end: ends[end][name] for name in values for end in ends}
+
+
+def study(settings, rng):
+    """Three kinds of request, all methods, many trials, a per-patient attack: one figure."""
+    jobs = [(settings, request, trial) for request in REQUESTS for trial in range(settings.trials)]
+    done, table = in_parallel(study_trial, jobs, settings.quiet), {}
+    for k, request in enumerate(REQUESTS):
+        rows, scores = zip(*done[k * settings.trials : (k + 1) * settings.trials])
+        for name in METHODS:
+            values = pd.DataFrame([row[name] for row in rows])
+            target = AGAIN if name == RETRAIN else RETRAIN
+            told = (np.array([score[which] for score in scores]) for which in (name, target))
+            values["attack_accuracy"] = lira_attack(*told)
+            table[request, name] = estimates(values)
+    table = pd.DataFrame.from_dict(table, orient="index").rename_axis(["request", "method"])
+    return Report(table, study_text(table), {"method_study.png": study_figure(table)})
+
+
+def study_text(table):
+    """The means, the half-width of the attack's interval, and what they say."""
+    means = table[[name for name in table if not name.endswith(("_low", "_high"))]]
+    means = means.assign(half_width=table.attack_accuracy_high - table.attack_accuracy)
+    means.columns = means.columns.str.replace("_accuracy", " acc.")
+    target = table.xs(RETRAIN, level="method")
+    lost = target.test_accuracy - table.test_accuracy
+    worst = {"attack acc.": table.attack_accuracy, "time / retrain": table.seconds / target.seconds}
+    worst = pd.DataFrame({**worst, "test acc. lost": lost}).groupby("method", sort=False).max()
+    good = worst.index[(worst <= (NOTICED, 0.2, 0.005)).all(axis=1)]
+    lines = ["", "Worst of the three requests", worst.to_string(float_format="{:.3f}".format)]
+    lines += ["", "What it means"]
+    for request in REQUESTS:
+        forget, attack = (table.loc[request][f"{name}_accuracy"] for name in ("forget", "attack"))
+        lines += [
+            f"{request}: forget accuracy should go from {forget[NAIVE]:.1%} to {forget[RETRAIN]:.1%}; "
+            f"the attack is right about ascent in {attack[ASCENT]:.0%}, a retrain {attack[RETRAIN]:.0%}."
+        ]
+    lines += [
+        f"Attack right in at most {NOTICED:.0%}, a fifth of a retrain's time, half a point of test "
+        f"accuracy lost: {', '.join(good) or 'no method'}.",
+        "Limits: one small network, few trials; the attack needs retrained models to compare with.",
+    ]
+    return "\n".join([means.to_string(float_format="{:.4f}".format), *lines])
+
+
+def one_by_one(settings, request):
+    """The patients of a request ask one after the other: a row per strategy and patient.
+
+    Second, for each strategy, how far its last model is from answering all of them at once.
+    """
+    forget, retain, _, original, ensemble, rng = prepare(settings, request, trial=0)
+    ensemble.predict(forget.X)  # trains its shards, ahead of the requests
+    everybody = together(forget, retain)
+    head = CertifiedHead(settings.hidden, rng).fit(everybody, rng)
+    first = {RETRAIN: original, SISA: ensemble, REWIND: original, NEWTON: original}
+    kept, seconds, models, rows = dict(first), dict.fromkeys([*first, HEAD], 0.0), {}, {}
+    for asked in range(1, len(forget.y) + 1):
+        one, gone = (Rows(*(values[k:asked] for values in forget)) for k in (asked - 1, 0))
+        now = Rows(*(values[asked:] for values in everybody))
+        for name, start in kept.items():
+            job = partial(METHODS[name], start, now, one, settings)
+            models[name], spent = timed(job, rng, repeats=1)
+            seconds[name] += spent
+            gap = gap_to_retrained(models[name], models[RETRAIN], gone.X)
+            rows[name, asked] = {"seconds": seconds[name], "gap_to_retrained": gap}
+        kept.update({name: models[name] for name in (SISA, NEWTON)})  # they go on from there
+        afresh, spent = timed(
+            lambda rng, now=now, one=one: head.remove(now, one, rng), rng, repeats=1
+        )
+        seconds[HEAD] += spent
+        gap = gap_to_retrained(head, copy.copy(head).fit(now, rng, head.b), gone.X)  # same noise
+        budget = {"spent": head.spent, "allowed": head.allowed, "residual": head.residual(now)}
+        rows[HEAD, asked] = {
+            "seconds": seconds[HEAD],
+            "gap_to_retrained": gap,
+            **budget,
+            "afresh": afresh,
+        }
+    batch = {
+        name: gap_to_retrained(
+            METHODS[name](first[name], retain, forget, settings, rng), models[name], forget.X
+        )
+        for name in first
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["method", "asked"]), batch
+
+
+def sequential(settings, rng):
+    """80 patients ask one by one, five strategies, one of them certified: one figure."""
+    requests = ["random", "clinic"]
+    tables, batches = zip(
+        *in_parallel(one_by_one, [(settings, r) for r in requests], settings.quiet)
+    )
+    table = pd.concat(dict(zip(requests, tables)), names=["request"])
+    last = table.groupby(["request", "method"], sort=False).last()[["seconds", "gap_to_retrained"]]
+    last["batch differs by"] = pd.concat([pd.Series(batch) for batch in batches], keys=requests)
+    lines = []
+    for request in requests:
+        head, times = (
+            table.xs((request, HEAD)),
+            last.seconds[request] / last.seconds[request, RETRAIN],
+        )
+        afresh = int(head.afresh.sum())
+        lines += [
+            f"{request}: {len(head) - afresh} of {len(head)} removals certified within the budget, "
+            f"{afresh} forced retrains; the true residual stays below "
+            f"{(head.residual / head.spent).max():.0%} of the bound.",
+            f"{request}: of the time of retraining each time, {NEWTON} takes {times[NEWTON]:.2f}, "
+            f"{SISA} {times[SISA]:.2f}, {REWIND} {times[REWIND]:.2f}.",
+        ]
+    text = "\n".join([last.to_string(float_format="{:.4f}".format), "", "What it means", *lines])
+    return Report(table, text, {"sequential_requests.png": sequential_figure(table)})
+
+
 # ---- Command line -------------------------------------------------------------------------------
 
 EXPERIMENTS = {  # name -> function, and the settings that have another default there
     "demo": (demo, {}),
     "basic": (basic, {"patients": 1000, "forget": 160}),
     "sweep": (sweep, {}),
+    "study": (study, {"learning_rate": 1.0, "epochs": 400}),
+    "sequential": (sequential, {"learning_rate": 1.0, "epochs": 400}),
 }
 
 
