@@ -49,6 +49,59 @@ def test_tuning_table(settings):
     assert table_of("tuning") == expected
 
 
+@pytest.fixture(scope="module")
+def study():
+    return mu.study(mu.Settings(learning_rate=1.0, epochs=400, quiet=True), None).table
+
+
+@pytest.fixture(scope="module")
+def sequential():
+    return mu.sequential(mu.Settings(learning_rate=1.0, epochs=400, quiet=True), None).table
+
+
+def numbers(cells):
+    return [float(number) for number in re.findall(r"[\d.]+", " ".join(cells))]
+
+
+def test_study_tables(study):
+    """Rounding differs between machines, and 400 epochs enlarge it: hence a tolerance."""
+    for request, _, *cells in table_of("requests"):
+        expected = [study.forget_accuracy[request, m] for m in (mu.NAIVE, mu.RETRAIN, mu.ASCENT)]
+        assert numbers(cells) == pytest.approx([100 * value for value in expected], abs=2)
+    assert [row[0] for row in table_of("requests")] == list(mu.REQUESTS)
+    assert [row[0] for row in table_of("study")] == list(mu.METHODS)
+    for method, _, *cells in table_of("study"):
+        shown = numbers(cells)
+        part = study.xs(method, level="method")
+        assert shown[0:6:2] == pytest.approx(list(100 * part.attack_accuracy), abs=3)
+        assert shown[1:6:2] == pytest.approx(list(part.gap_to_retrained), abs=0.002, rel=0.1)
+        assert shown[6] == pytest.approx(100 * part.test_accuracy.min(), abs=1)
+
+
+def test_the_study_says_what_the_readme_says(study):
+    worst = study.attack_accuracy.groupby("method").max()
+    assert worst.index[worst <= mu.NOTICED].drop(mu.RETRAIN).tolist() == [mu.NEWTON]
+    assert (study.xs(mu.ASCENT, level="method").attack_accuracy > 0.99).all()
+    assert (abs(study.xs(mu.RETRAIN, level="method").attack_accuracy - 0.5) <= 0.03).all()
+    lost = study.test_accuracy.xs(mu.RETRAIN, level="method") - study.test_accuracy.xs(
+        mu.NEWTON, level="method"
+    )
+    assert (lost < 0.005).all()
+
+
+def test_sequential_table(sequential):
+    for method, *cells in table_of("sequential"):
+        _, random_gap, _, clinic_gap = numbers(cells)
+        gaps = [
+            sequential.loc[r].loc[method].gap_to_retrained.iloc[-1] for r in ("random", "clinic")
+        ]
+        assert [random_gap, clinic_gap] == pytest.approx(gaps, abs=2e-3)
+    afresh = [int(sequential.loc[r].loc[mu.HEAD].afresh.sum()) for r in ("random", "clinic")]
+    assert afresh == [0, 5]
+    assert "All 80 random patients are certified" in README
+    assert "forces 5 retrains" in " ".join(README.split())
+
+
 def test_numbers_in_the_readme_text(patients, settings):
     text = " ".join(README.split())
     ascent, naive = patients.results.loc[mu.ASCENT], patients.results.loc[mu.NAIVE]
