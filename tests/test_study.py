@@ -176,6 +176,23 @@ def test_ctrl_c_ends_it_at_once(tmp_path, experiment):
     assert not list(tmp_path.rglob("*.png"))
 
 
+@pytest.mark.parametrize("experiment", ["study", "sequential"])
+@pytest.mark.parametrize("forget", ["7", "381"])
+def test_impossible_sizes(experiment, forget, tmp_path, capsys):
+    assert mu.main([experiment, "--forget", forget, "--output", str(tmp_path)]) == 2
+    assert "--forget" in (err := capsys.readouterr().err)
+    assert "8 to 380" in err
+    assert err.count("\n") == 1
+
+
+def test_odd_settings_do_not_break_the_study():
+    for odd in ({"epochs": 0}, {"epochs": 1}, {"learning_rate": 0}, {"multiplier": 0}):
+        settings = mu.Settings(**{"patients": 60, "forget": 8, "epochs": 5, **odd})
+        rows, scores = mu.study_trial(settings, "random", 0)
+        assert np.isfinite(list(scores.values())).all()
+        assert set(rows) == {*mu.METHODS, mu.AGAIN}
+
+
 @pytest.fixture(scope="module")
 def few():
     """16 patients ask one by one, of a small hospital: {request: (table, batch)}."""
