@@ -984,8 +984,9 @@ def draw_estimates(ax, part, column, factor):
     told = part.attack_accuracy.to_numpy() > NOTICED
     rows = np.arange(len(part))
     for which, look in ((told, TOLD_LOOK), (~told, UNTOLD_LOOK)):
-        errors = mean[which] - low[which], high[which] - mean[which]
-        ax.errorbar(mean[which], rows[which], xerr=errors, linestyle="", markersize=8, **look)
+        middle, left, right = (values.to_numpy()[which] for values in (mean, low, high))
+        errors = middle - left, right - middle
+        ax.errorbar(middle, rows[which], xerr=errors, linestyle="", markersize=8, **look)
     ax.set_yticks(rows, part.index)
     ax.set_ylim(len(part) - 0.4, -0.6)
     ax.margins(x=0.12)
