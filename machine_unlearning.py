@@ -155,6 +155,11 @@ class Rows(NamedTuple):
     y: np.ndarray
 
 
+def together(*parts):
+    """Rows one after the other."""
+    return Rows(*map(np.concatenate, zip(*parts)))
+
+
 class Data(NamedTuple):
     """A training set, the request to forget some of its rows, and a test set."""
 
@@ -320,7 +325,11 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
     def loss(self, X, y):
         """What fit makes small: the mean cross-entropy of X (n, d), y (n,) plus the penalty."""
-        return self.losses(X, y).mean() + self.l2 / 2 * (np.sum(self.W1_**2) + np.sum(self.W2_**2))
+        return self.losses(X, y).mean() + self.penalty()
+
+    def penalty(self):
+        """l2 / 2 (|W1|^2 + |W2|^2): the part of the loss that no row causes."""
+        return self.l2 / 2 * (np.sum(self.W1_**2) + np.sum(self.W2_**2))
 
     # Backward: the slope of the loss in every weight
 
@@ -500,9 +509,8 @@ def gauss_newton(original, retain, forget, settings, rng, steps=12, damping=3e-2
     signs = 2 * retain.y[:, None] - 1
 
     def objective():
-        penalty = model.l2 * (np.sum(model.W1_**2) + np.sum(model.W2_**2))
-        penalty += pull * np.sum((model.weights - start) ** 2)
-        return np.logaddexp(0, -signs * model.forward(retain.X)[1]).mean() + penalty / 2
+        loss = np.logaddexp(0, -signs * model.forward(retain.X)[1]).mean() + model.penalty()
+        return loss + pull / 2 * np.sum((model.weights - start) ** 2)
 
     best, value = model.weights, objective()
     for _ in range(steps):
@@ -540,7 +548,7 @@ class Sisa(TwoLayerMLP):
         """Continue a shard's chain of networks, one per stage, until it has seen all the slices."""
         epochs = round(2 * self.epochs / (self.SLICES + 1))  # as much work as without slices
         for stage in range(len(chain), len(slices) + 1):
-            rows = Rows(*map(np.concatenate, zip(*slices[:stage])))
+            rows = together(*slices[:stage])
             chain.append(copy.deepcopy(chain[-1]).steps(*rows, self.learning_rate, epochs))
         return chain
 
@@ -1194,11 +1202,6 @@ def in_parallel(jobs, quiet):
                 words = f"\r{len(results)} of {len(jobs)} done, {left:.0f} s left "
                 print(words, end="" if left else "\n", file=sys.stderr, flush=True)
     return results
-
-
-def together(*parts):
-    """Rows one after the other."""
-    return Rows(*map(np.concatenate, zip(*parts)))
 
 
 def check_sizes(settings):

@@ -154,29 +154,16 @@ def test_usage_errors(tmp_path, capsys, monkeypatch, arguments, flag):
     assert not list(tmp_path.rglob("*.png"))
 
 
-def test_output_is_a_file(tmp_path):
+@pytest.mark.parametrize(
+    "where", [("--output", "taken"), ("--output", "taken/below"), ("--csv", "taken/table.csv")]
+)
+def test_a_file_stands_where_a_folder_should(tmp_path, where):
     (tmp_path / "taken").write_text("mine")
-    done = run(*QUICK, "--output", "taken", cwd=tmp_path)
+    done = run(*QUICK, *where, cwd=tmp_path)
     assert done.returncode == 1
     assert one_line(done.stderr)
     assert "taken" in done.stderr
     assert (tmp_path / "taken").read_text() == "mine"
-
-
-def test_output_cannot_be_made(tmp_path):
-    (tmp_path / "taken").write_text("mine")
-    done = run(*QUICK, "--output", "taken/below", cwd=tmp_path)
-    assert done.returncode == 1
-    assert one_line(done.stderr)
-    assert "taken" in done.stderr
-
-
-def test_csv_in_a_folder_that_cannot_be(tmp_path):
-    (tmp_path / "taken").write_text("mine")
-    done = run(*QUICK, "--csv", "taken/table.csv", cwd=tmp_path)
-    assert done.returncode == 1
-    assert one_line(done.stderr)
-    assert "taken" in done.stderr
 
 
 def test_csv_is_a_folder(tmp_path):
