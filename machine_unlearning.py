@@ -17,34 +17,25 @@ model that never saw the 80, and draws it:
     python machine_unlearning.py study       three requests, eight methods, an attack: what forgets?
     python machine_unlearning.py sequential  patients ask one by one; five strategies
 
-With the default seed the demo finds
+    forget, retain, test  sets of rows: to be deleted (80); kept (320); never trained on (100)
+    original   the network trained on forget + retain
+    retrained  the network trained on retain alone, from scratch: what forgetting should lead to.
+               ITS value is the target of every metric here
+    naive      rows deleted, weights untouched
+    ascent     gradient ascent on the forget set's loss, also called NegGrad
+    gap        mean |p - p_retrained| over the forget set, p the probability of "Diabetic"
+    attack     guess from a model's losses whether it has been trained on a row, or from its logits
+               whether it was unlearned or retrained
+    classic    what older demonstrations do: ascent of 145 epochs with 0.7 times the learning rate,
+               called good if forget accuracy falls to between 40 and 60 %
 
-    model                     accuracy on the test set    on the 80
-    Original Model                              94.0 %       95.0 %
-    Full Retrain                                94.0 %       95.0 %
-    Naive Deletion                              94.0 %       95.0 %
-    Approximate Unlearning                      71.0 %       70.0 %
+The default demo finds     test accuracy    forget accuracy
+    Original Model                94.0 %             95.0 %
+    Full Retrain                  94.0 %             95.0 %
+    Naive Deletion                94.0 %             95.0 %
+    Approximate Unlearning        71.0 %             70.0 %
 
-Words used throughout
-
-    forget set    the rows to be deleted (80 patients)
-    retain set    the rows that are kept (320)
-    test set      rows that no model is trained on (100)
-    original      the network trained on forget + retain
-    retrained     the network trained on retain alone, from scratch: what forgetting should lead to.
-                  ITS value is the target of every metric here
-    naive         rows deleted, weights untouched
-    ascent        gradient ascent on the forget set's loss, also called NegGrad
-    gap           mean |p - p_retrained| over the forget set, p the probability of "Diabetic";
-                  0 is ideal
-    attack        guess from a model's losses whether it has been trained on a row, or from its
-                  logits whether it was unlearned or retrained
-    classic       what older demonstrations do: ascent of 145 epochs with 0.7 times the learning
-                  rate, called good if forget accuracy falls to between 40 and 60 %
-
-Read it from top to bottom: settings, data, model, unlearning, evaluation, figures, experiments,
-command line. Left out, so that the idea stays visible: mini-batches, momentum, early stopping,
-more than two classes, real patients.
+Left out, to keep the idea visible: mini-batches, momentum, early stopping, real patients.
 """
 
 import argparse
@@ -58,9 +49,8 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from multiprocessing import get_context
 from numbers import Integral
-from operator import methodcaller
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -89,9 +79,16 @@ class SettingsError(ValueError):
     """A setting out of its range, or settings that cannot work together."""
 
 
-def setting(default, meaning, low=None, high=None):
+def check_range(name, value, low, high, reason=""):
+    """Raise SettingsError unless low <= value <= high; NaN is in no range."""
+    if not low <= value <= high:
+        flag = name.replace("_", "-")
+        raise SettingsError(f"--{flag} {value}: the allowed range is {low:,} to {high:,}{reason}")
+
+
+def setting(default, meaning, *limits):
     """A field of Settings: its default, its meaning and, for a number, the allowed range."""
-    return field(default=default, metadata={"help": meaning, "range": (low, high)})
+    return field(default=default, metadata={"meaning": meaning, "limits": limits})
 
 
 @dataclass(frozen=True)
@@ -106,21 +103,17 @@ class Settings:
     learning_rate: float = setting(0.1, "step of gradient descent", 0, 10**6)
     epochs: int = setting(200, "steps of descent; accuracy settles before 200", 0, 10**7)
     unlearn_epochs: int = setting(145, "steps of ascent; the sweep shows others", 0, 10**7)
-    multiplier: float = setting(
-        0.7, "ascent step / descent step; larger does more damage", 0, 10**6
-    )
+    multiplier: float = setting(0.7, "ascent step / descent step; more harms more", 0, 10**6)
     trials: int = setting(32, "trials of the study, each with other retained patients", 4, 10**4)
     dpi: int = setting(150, "dots per inch of the figures", 10, 1200)
-    csv: Optional[str] = setting(None, "write the table to this CSV file, too")
+    csv: str = setting("", "write the table to this CSV file, too")
     quiet: bool = setting(False, "print errors only; the files are still written")
 
     def __post_init__(self):
-        """Raise SettingsError for a number out of range; NaN is in no range."""
+        """Raise SettingsError for a number out of range."""
         for option in fields(self):
-            value, (low, high) = getattr(self, option.name), option.metadata["range"]
-            if low is not None and not low <= value <= high:
-                flag = option.name.replace("_", "-")
-                raise SettingsError(f"--{flag} {value}: the allowed range is {low:,} to {high:,}")
+            if limits := option.metadata["limits"]:
+                check_range(option.name, getattr(self, option.name), *limits)
 
 
 # ---- Data: synthetic patients, and their division into forget, retain and test ------------------
@@ -134,16 +127,16 @@ def make_patients(n_patients=500, random_state=42):
     ValueError if n_patients is not an integer of at least 2.
     """
     check_scalar(n_patients, "n_patients", Integral, min_val=2)
-    rng = check_random_state(random_state)
-    groups = []
-    for diagnosis, size, (age_mean, age_std), (glucose_mean, glucose_std) in [
-        ("Healthy", n_patients // 2, (40, 10), (100, 15)),
-        ("Diabetic", n_patients - n_patients // 2, (55, 12), (150, 20)),  # older, more sugar
-    ]:
-        age = rng.normal(age_mean, age_std, size)
-        glucose = rng.normal(glucose_mean, glucose_std, size)
-        groups.append(pd.DataFrame({"age": age, "glucose": glucose, "diagnosis": diagnosis}))
+    rng, healthy = check_random_state(random_state), n_patients // 2
+    groups = [
+        pd.DataFrame({"age": rng.normal(*age, n), "glucose": rng.normal(*glucose, n)})
+        for n, age, glucose in [  # number, mean and spread of age, and of glucose
+            (healthy, (40, 10), (100, 15)),
+            (n_patients - healthy, (55, 12), (150, 20)),  # the diabetics: older, more sugar
+        ]
+    ]
     patients = pd.concat(groups, ignore_index=True)
+    patients["diagnosis"] = np.where(patients.index < healthy, "Healthy", "Diabetic")
     patients.insert(0, "patient_id", 1000 + np.arange(n_patients))
     return patients
 
@@ -153,6 +146,10 @@ class Rows(NamedTuple):
 
     X: np.ndarray
     y: np.ndarray
+
+    def at(self, which):
+        """Some of them: which is an array of positions, a mask or a slice."""
+        return Rows(self.X[which], self.y[which])
 
 
 def together(*parts):
@@ -178,21 +175,15 @@ def split_data(features, y, scaler, classes, settings, rng):
 
     Raises SettingsError if not both classes would remain in the retain set.
     """
-    features, test_features, y, y_test = train_test_split(
-        features, y, test_size=0.2, random_state=settings.seed
-    )
-    X, order = scaler.transform(features), rng.permutation(len(y))  # who asks first, second, ...
+    split = train_test_split(features, y, test_size=0.2, random_state=settings.seed)
+    train, test = (Rows(scaler.transform(split[k]), split[k + 2]) for k in (0, 1))
+    order = rng.permutation(len(train.y))  # who asks first, second, ...
     # once the last row that is not of the very last one's class has asked, one class is left
-    most = np.flatnonzero(y[order] != y[order[-1]]).max(initial=0)
-    if settings.forget > most:
-        raise SettingsError(
-            f"--forget {settings.forget}: the allowed range is 1 to {most}, so that rows of both "
-            f"classes remain of the {len(y)} training rows"
-        )
+    most = np.flatnonzero(train.y[order] != train.y[order[-1]]).max(initial=0)
+    reason = f", so that rows of both classes remain of the {len(order)} training rows"
+    check_range("forget", settings.forget, 1, most, reason)
     asked, kept = order[: settings.forget], np.sort(order[settings.forget :])
-    rows = Rows(X, y), Rows(X[asked], y[asked]), Rows(X[kept], y[kept])
-    test = Rows(scaler.transform(test_features), y_test)
-    return Data(features, scaler, classes, asked, *rows, test)
+    return Data(split[0], scaler, classes, asked, train, train.at(asked), train.at(kept), test)
 
 
 def hospital_data(settings, rng):
@@ -200,8 +191,8 @@ def hospital_data(settings, rng):
     patients = make_patients(settings.patients, rng).set_index("patient_id")
     features = patients[["age", "glucose"]].set_axis(["Age (years)", "Glucose (mg/dL)"], axis=1)
     y = (patients["diagnosis"] == "Diabetic").to_numpy(int)
-    classes = "Healthy", "Diabetic"
-    return split_data(features, y, StandardScaler().fit(features), classes, settings, rng)
+    scaler, classes = StandardScaler().fit(features), ("Healthy", "Diabetic")
+    return split_data(features, y, scaler, classes, settings, rng)
 
 
 def abstract_data(settings, rng):
@@ -213,8 +204,9 @@ def abstract_data(settings, rng):
     return split_data(features, y, identity, ("Class 0", "Class 1"), settings, rng)
 
 
-# Mean and spread of age and glucose, as constants: standardising with them remembers nobody
-POPULATION = np.array([[47.5, 125], [13.3, 30.7]])
+# For the study: features are standardised with constants, so that no scaler remembers anybody
+POPULATION = np.array([[47.5, 125], [13.3, 30.7]])  # mean and spread of age and glucose
+REQUESTS = "random", "clinic", "atypical"
 
 
 def standardised(patients):
@@ -223,32 +215,31 @@ def standardised(patients):
     return Rows(X, (patients["diagnosis"] == "Diabetic").to_numpy(int))
 
 
-def random_request(n, rng):
-    """n patients like all others."""
-    return standardised(make_patients(n, rng).sample(frac=1, random_state=rng))
-
-
-def clinic_request(n, rng):
-    """A whole clinic withdraws: n early-onset diabetics, young and low in glucose."""
-    columns = {"age": rng.normal(22, 4, n), "glucose": rng.normal(85, 8, n)}
-    return standardised(pd.DataFrame({**columns, "diagnosis": "Diabetic"}))
-
-
-def atypical_request(n, rng):
-    """A quarter of n patients, those in 2.5 n who look most like the other diagnosis."""
-    X, y = standardised(make_patients(5 * n // 2, rng))
+def make_request(kind, n, rng):
+    """Rows to forget: n patients at random; or a whole clinic that withdraws, n early-onset
+    diabetics, young and low in glucose; or n / 4 atypical patients, who look most like the other
+    diagnosis among 2.5 n.
+    """
+    if kind == "clinic":
+        columns = {"age": rng.normal(22, 4, n), "glucose": rng.normal(85, 8, n)}
+        return standardised(pd.DataFrame({**columns, "diagnosis": "Diabetic"}))
+    if kind == "random":
+        return standardised(make_patients(n, rng).sample(frac=1, random_state=rng))
+    rows = standardised(make_patients(5 * n // 2, rng))
     means = (np.array([[40, 100], [55, 150]]) - POPULATION[0]) / POPULATION[1]
-    to_healthy, to_diabetic = (np.linalg.norm(X - mean, axis=1) for mean in means)
-    odd = np.argsort(np.where(y == 1, to_healthy - to_diabetic, to_diabetic - to_healthy))
-    return Rows(X[odd[: n // 4]], y[odd[: n // 4]])
-
-
-REQUESTS = {"random": random_request, "clinic": clinic_request, "atypical": atypical_request}
+    to_healthy, to_diabetic = (np.linalg.norm(rows.X - mean, axis=1) for mean in means)
+    odd = (to_healthy - to_diabetic) * np.where(rows.y == 1, 1, -1)
+    return rows.at(np.argsort(odd)[: n // 4])
 
 
 # ---- Model: a two-layer network with its gradient written out -----------------------------------
 
 BLOCK = 2048  # rows at a time: their hidden layer (2048 x 20 floats, 320 KB) fits a core's cache
+
+
+def cross_entropy(z, y):
+    """-log of the probability of each label, from logits z (n,): log(1 + exp(-s z)), s = 2y - 1."""
+    return np.logaddexp(0, np.where(y == 1, -z, z))
 
 
 class TwoLayerMLP(ClassifierMixin, BaseEstimator):
@@ -267,14 +258,9 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     """
 
     def __init__(
-        self,
-        hidden_size=20,
-        learning_rate=0.1,
-        epochs=200,
-        init_scale=0.01,
-        l2=0.0,
+        self, hidden_size=20, learning_rate=0.1, epochs=200, init_scale=0.01, l2=0.0,
         random_state=None,
-    ):
+    ):  # fmt: skip
         self.hidden_size, self.learning_rate, self.epochs = hidden_size, learning_rate, epochs
         self.init_scale, self.l2, self.random_state = init_scale, l2, random_state
 
@@ -318,41 +304,37 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     # Loss: how wrong they are
 
     def losses(self, X, y):
-        """Cross-entropy (n,) of each row: log(1 + exp(-s z)) with s = 2y - 1, for any z."""
+        """Cross-entropy (n,) of each row of X (n, d), y (n,)."""
         X, y = self._check(X, y)
-        z = self.forward(X)[1][:, 0]
-        return np.logaddexp(0, np.where(y == 1, -z, z))
+        return cross_entropy(self.forward(X)[1][:, 0], y)
+
+    def penalty(self):
+        """The part of the loss that no row causes."""
+        return self.l2 / 2 * (np.sum(self.W1_**2) + np.sum(self.W2_**2))
 
     def loss(self, X, y):
         """What fit makes small: the mean cross-entropy of X (n, d), y (n,) plus the penalty."""
         return self.losses(X, y).mean() + self.penalty()
-
-    def penalty(self):
-        """l2 / 2 (|W1|^2 + |W2|^2): the part of the loss that no row causes."""
-        return self.l2 / 2 * (np.sum(self.W1_**2) + np.sum(self.W2_**2))
 
     # Backward: the slope of the loss in every weight
 
     def gradient(self, X, y):
         """Slopes of the loss in W1, b1, W2 and b2, shaped like them; y (n,) is 0 or 1.
 
-        The loss is a mean over rows, so its slope is a sum over rows, taken block by block: the
-        hidden layer of a million patients is never in memory at once.
+        The chain rule. The loss is a mean over rows, so its slope is a sum over rows, taken block
+        by block: the hidden layer of a million patients is never in memory at once.
         """
-        blocks = [slice(start, start + BLOCK) for start in range(0, len(X), BLOCK)]
-        parts = [self.gradient_part(X[block], y[block], len(X)) for block in blocks]
-        dW1, db1, dW2, db2 = parts[0] if len(parts) == 1 else map(sum, zip(*parts))
-        return dW1 + self.l2 * self.W1_, db1, dW2 + self.l2 * self.W2_, db2
-
-    def gradient_part(self, X, y, n):
-        """What the rows of one block add to the slopes of a mean over n: the chain rule."""
-        A, z = self.forward(X)
-        error = (expit(z) - y[:, None]) / n  # (n, 1)  d loss / d z is simply p - y
-        slope = 1 - A * A  # (n, h)  tanh'
-        # through W2, which is the same for all rows and so can wait until they are summed
-        dW1 = ((X * error).T @ slope) * self.W2_.T  # (d, h)
-        db1 = (error.T @ slope)[0] * self.W2_[:, 0]  # (h,)
-        return dW1, db1, A.T @ error, error.sum(axis=0)  # dW2 (h, 1), db2 (1,)
+        dW1, db1, dW2, db2 = self.l2 * self.W1_, 0, self.l2 * self.W2_, 0
+        for start in range(0, len(X), BLOCK):
+            rows, labels = X[start : start + BLOCK], y[start : start + BLOCK, None]
+            A, z = self.forward(rows)
+            error = (expit(z) - labels) / len(X)  # (n, 1)  d loss / d z is simply p - y
+            slope = 1 - A * A  # (n, h)  tanh'; W2 is the same for all rows, so it can wait
+            dW1 = dW1 + ((rows * error).T @ slope) * self.W2_.T  # (d, h)
+            db1 = db1 + (error.T @ slope)[0] * self.W2_[:, 0]  # (h,)
+            dW2 = dW2 + A.T @ error  # (h, 1)
+            db2 = db2 + error.sum(axis=0)  # (1,)
+        return dW1, db1, dW2, db2
 
     # Training and its reverse
 
@@ -378,10 +360,10 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         self.b1_ = np.zeros(self.hidden_size)
         self.W2_ = self.init_scale * rng.randn(self.hidden_size, 1)
         self.b2_ = np.zeros(1)
-        self.checkpoints_ = {0: self.weights}  # epoch: weights; to rewind needs them
-        for epochs in (self.epochs // 2, self.epochs - self.epochs // 2):
-            self.steps(X, y, self.learning_rate, epochs)
-            self.checkpoints_[max(self.checkpoints_) + epochs] = self.weights
+        self.checkpoints_, done = {0: self.weights}, 0  # epoch: weights; to rewind needs them
+        for epoch in (self.epochs // 2, self.epochs):
+            self.steps(X, y, self.learning_rate, epoch - done)
+            self.checkpoints_[epoch], done = self.weights, epoch
         return self
 
     def unlearn(self, X_forget, y_forget, epochs=145, multiplier=0.7):
@@ -452,9 +434,9 @@ def neg_grad_plus(original, retain, forget, settings, rng, beta=0.95, epochs=40)
     """
     model = copy.deepcopy(original)
     for _ in range(epochs):
-        down, up = model.gradient(*retain), model.gradient(*forget)
-        slope = np.concatenate([(beta * d - (1 - beta) * u).ravel() for d, u in zip(down, up)])
-        model.weights = model.weights - model.learning_rate * slope
+        slopes = model.gradient(*retain), model.gradient(*forget)
+        for parameter, down, up in zip(model.parameters, *slopes):
+            parameter -= model.learning_rate * (beta * down - (1 - beta) * up)
     return model
 
 
@@ -478,8 +460,7 @@ def jacobian(model, X):
     A, z = model.forward(X)
     db1 = (1 - A**2) * model.W2_.T  # (n, h)
     dW1 = X[:, :, None] * db1[:, None, :]  # (n, d, h)
-    J = np.column_stack([dW1.reshape(len(X), -1), db1, A, np.ones(len(X))])
-    return J, expit(z[:, 0])
+    return np.column_stack([dW1.reshape(len(X), -1), db1, A, np.ones(len(X))]), expit(z[:, 0])
 
 
 def gauss_newton_step(model, X, y):
@@ -501,22 +482,21 @@ def gauss_newton(original, retain, forget, settings, rng, steps=12, damping=3e-2
     undamped step is the influence function of Koh & Liang, ICML 2017, arXiv 1703.04730. Damping
     shrinks after a step down and grows after one up, which is taken back (Levenberg-Marquardt).
     Training stops early, which acts like a pull towards its first weights, weaker the longer it
-    lasts. Without the pull the walk would go further than any retraining, and be noticed. Its
-    factor of 1/2 and the number of steps were chosen by trial.
+    lasts; without it the walk would go further than any retraining, and be noticed. Its factor of
+    1/2 and the number of steps were chosen by trial.
     """
     model, start = copy.deepcopy(original), original.checkpoints_[0]
     pull = 0.5 / max(original.learning_rate * original.epochs, 1e-6)
-    signs = 2 * retain.y[:, None] - 1
 
     def objective():
-        loss = np.logaddexp(0, -signs * model.forward(retain.X)[1]).mean() + model.penalty()
+        loss = cross_entropy(model.forward(retain.X)[1][:, 0], retain.y).mean() + model.penalty()
         return loss + pull / 2 * np.sum((model.weights - start) ** 2)
 
     best, value = model.weights, objective()
     for _ in range(steps):
         slope, G = gauss_newton_step(model, *retain)
-        slope += pull * (best - start)
-        model.weights = best - np.linalg.solve(G + (pull + damping) * np.eye(len(G)), slope)
+        G += (pull + damping) * np.eye(len(G))
+        model.weights = best - np.linalg.solve(G, slope + pull * (best - start))
         if (new := objective()) < value:
             best, value, damping = model.weights, new, 0.7 * damping
         else:
@@ -527,8 +507,8 @@ def gauss_newton(original, retain, forget, settings, rng, steps=12, damping=3e-2
 class Sisa(TwoLayerMLP):
     """An ensemble made for exact forgetting: S networks, each trained on a shard of its own.
 
-    A shard's rows come in R slices; stage r trains on slices 1 to r, and the weights after each
-    stage are kept. To delete a row, its shard goes back to the last stage that has not seen it.
+    A shard's rows come in R slices; stage r trains on slices 1 to r, and the network after each
+    stage is kept. To delete a row, its shard goes back to the last stage that has not seen it.
     The prediction is the mean probability. Bourtoule et al., IEEE S&P 2021, arXiv 1912.03817.
     """
 
@@ -536,26 +516,25 @@ class Sisa(TwoLayerMLP):
 
     def fit(self, X, y):
         """Divide X (n, d), y (n,) into shards and slices; stages are trained when needed."""
-        X, y = self._check(X, y, first=True)
-        rng = check_random_state(self.random_state)
-        shards = np.array_split(rng.permutation(len(X)), self.SHARDS)
-        self.slices_ = [[Rows(X[i], y[i]) for i in np.array_split(s, self.SLICES)] for s in shards]
+        rows, rng = Rows(*self._check(X, y, first=True)), check_random_state(self.random_state)
+        shards = np.array_split(rng.permutation(len(rows.y)), self.SHARDS)
+        self.slices_ = [[rows.at(i) for i in np.array_split(s, self.SLICES)] for s in shards]
         blank = TwoLayerMLP(**self.get_params()).set_params(random_state=rng, epochs=0)
-        self.chains_ = [[copy.deepcopy(blank.fit(X, y))] for _ in shards]
+        self.chains_ = [[copy.deepcopy(blank.fit(X, y))] for _ in shards]  # networks by stage
         return self
 
-    def train(self, chain, slices):
-        """Continue a shard's chain of networks, one per stage, until it has seen all the slices."""
+    def train(self):
+        """Train the stages that are missing; returns the last network of each shard."""
         epochs = round(2 * self.epochs / (self.SLICES + 1))  # as much work as without slices
-        for stage in range(len(chain), len(slices) + 1):
-            rows = together(*slices[:stage])
-            chain.append(copy.deepcopy(chain[-1]).steps(*rows, self.learning_rate, epochs))
-        return chain
+        for chain, slices in zip(self.chains_, self.slices_):
+            for stage in range(len(chain), self.SLICES + 1):
+                rows = together(*slices[:stage])
+                chain.append(copy.deepcopy(chain[-1]).steps(*rows, self.learning_rate, epochs))
+        return [chain[-1] for chain in self.chains_]
 
     def forward(self, X):
         """None, and the logits (n, 1) of the mean probability of X (n, d)."""
-        lasts = [self.train(chain, slices)[-1] for chain, slices in zip(self.chains_, self.slices_)]
-        z = np.array([network.forward(X)[1] for network in lasts])
+        z = np.array([network.forward(X)[1] for network in self.train()])
         return None, np.log(expit(z).mean(axis=0)) - np.log(expit(-z).mean(axis=0))
 
 
@@ -568,13 +547,78 @@ def sisa(original, retain, forget, settings, rng):
     model, kept = copy.copy(original), {row.tobytes() for row in retain.X}
     model.slices_, model.chains_ = [], []
     for slices, chain in zip(original.slices_, original.chains_):
-        stays = [np.array([row.tobytes() in kept for row in X], bool) for X, _ in slices]
-        clean = next((r for r, mask in enumerate(stays) if not mask.all()), len(slices))
-        model.slices_.append([Rows(X[mask], y[mask]) for (X, y), mask in zip(slices, stays)])
-        # the first weights and those after the clean slices; then on with what is left
-        seen = original.train(list(chain), slices[:clean])[: clean + 1]
-        model.chains_.append(model.train(seen, model.slices_[-1]))
+        stays = [np.array([row.tobytes() in kept for row in rows.X], bool) for rows in slices]
+        clean = [mask.all() for mask in stays] + [False]
+        model.slices_.append([rows.at(mask) for rows, mask in zip(slices, stays)])
+        model.chains_.append(chain[: clean.index(False) + 1])  # back to the last clean stage
+    model.train()
     return model
+
+
+class CertifiedHead:
+    """Logistic regression w (h,) on random tanh features; noise hides what a removal misses.
+
+        w = argmin sum log(1 + exp(-s x.w)) + LAMBDA n / 2 |w|^2 + b.w,    b ~ N(0, SIGMA^2 I)
+
+    A removal is one Newton step, and leaves a gradient: spent is an upper bound of its norm, which
+    residual computes. While spent <= allowed, w is (EPSILON, DELTA)-certified: nearly as probable
+    as if the removed rows had never been there. Guo, Goldstein, Hannun, van der Maaten, ICML 2020,
+    arXiv 1911.03030.
+    """
+
+    EPSILON, DELTA, LAMBDA = 1.0, 1e-4, 1e-2
+    SIGMA = 3.0  # by trial: enough for 80 random requests, little enough to keep the accuracy
+    allowed = SIGMA * EPSILON / np.sqrt(2 * np.log(1.5 / DELTA))
+
+    def __init__(self, width, rng):
+        self.W1, self.b1, self.afresh = rng.randn(2, width), rng.randn(width), False
+
+    def signed(self, rows):
+        """s x (n, h): the features, of norm at most 1, times the label's sign."""
+        features = np.tanh(rows.X @ self.W1 + self.b1) / np.sqrt(len(self.b1))
+        return np.where(rows.y == 1, 1, -1)[:, None] * features
+
+    def slope(self, V):
+        """Gradient (h,) of the objective on signed rows V (n, h), without the noise."""
+        return self.LAMBDA * len(V) * self.w - expit(-V @ self.w) @ V
+
+    def newton_step(self, V, slope):
+        """slope (h,) divided by the curvature (h, h) of the objective on signed rows V (n, h)."""
+        p = expit(V @ self.w)
+        ridge = self.LAMBDA * len(V) * np.eye(len(self.w))
+        return np.linalg.solve((V.T * (p * (1 - p))) @ V + ridge, slope)
+
+    def residual(self, rows):
+        """What is left of the gradient, noise included: 0 for a head trained on exactly these."""
+        return np.linalg.norm(self.slope(self.signed(rows)) + self.b)
+
+    def fit(self, rows, rng, b=None):
+        """Newton steps to a gradient below 1e-10, with fresh noise or with b (h,)."""
+        V, self.w = self.signed(rows), np.zeros(len(self.b1))
+        self.b = self.SIGMA * rng.randn(len(self.w)) if b is None else b
+        for _ in range(10):  # half of them would do
+            self.w = self.w - self.newton_step(V, self.slope(V) + self.b)
+        self.spent = self.residual(rows)
+        return self
+
+    def predict_proba(self, X):
+        """Probabilities (n, 2) of healthy and diabetic for X (n, d)."""
+        z = self.signed(Rows(X, np.ones(len(X)))) @ self.w
+        return np.column_stack([expit(-z), expit(z)])
+
+
+def certified_removal(original, retain, forget, settings, rng):
+    """original is a CertifiedHead: one Newton step, or training afresh if the budget is spent."""
+    head, V = copy.copy(original), original.signed(retain)
+    # what the removed rows did to the slope is what is missing now
+    step = head.newton_step(V, head.slope(head.signed(forget)))
+    # the curvature that log(1 + exp) has changes by no more than 1/4, per row and unit
+    cost = np.linalg.norm(V, 2) * np.linalg.norm(step) * np.linalg.norm(V @ step) / 4
+    head.afresh = head.spent + cost > head.allowed
+    if head.afresh:
+        return head.fit(retain, rng)
+    head.w, head.spent = head.w + step, head.spent + cost
+    return head
 
 
 ORIGINAL, RETRAIN, NAIVE = "Original Model", "Full Retrain", "Naive Deletion"
@@ -587,76 +631,6 @@ METHODS = {
     **CLASSIC, PLUS: neg_grad_plus, TUNE: fine_tune, REWIND: rewind, NEWTON: gauss_newton,
     SISA: sisa,
 }  # fmt: skip
-
-
-# Certified removal, for a convex model on features that no patient has trained
-
-
-class CertifiedHead:
-    """Logistic regression w (h,) on random tanh features; noise hides what a removal misses.
-
-        w = argmin sum log(1 + exp(-s x.w)) + LAMBDA n / 2 |w|^2 + b.w,    b ~ N(0, SIGMA^2 I)
-
-    A removal is one Newton step, and leaves a gradient: spent is an upper bound of its norm, which
-    residual computes. While spent <= allowed, w is (EPSILON, DELTA)-certified: nearly as probable
-    as if the removed rows had never been there. Then it is trained afresh. Guo, Goldstein, Hannun,
-    van der Maaten, ICML 2020, arXiv 1911.03030.
-    """
-
-    EPSILON, DELTA, LAMBDA = 1.0, 1e-4, 1e-2
-    SIGMA = 3.0  # by trial: enough for 80 random requests, little enough to keep the accuracy
-    allowed = SIGMA * EPSILON / np.sqrt(2 * np.log(1.5 / DELTA))
-
-    def __init__(self, width, rng):
-        """Draw the hidden layer."""
-        self.W1, self.b1, self.width = rng.randn(2, width), rng.randn(width), width
-
-    def signed(self, rows):
-        """s x (n, h): the features, of norm at most 1, times the label's sign."""
-        features = np.tanh(rows.X @ self.W1 + self.b1) / np.sqrt(self.width)
-        return np.where(rows.y == 1, 1, -1)[:, None] * features
-
-    def slope(self, V):
-        """Gradient (h,) of the objective on signed rows V (n, h), without the noise."""
-        return self.LAMBDA * len(V) * self.w - expit(-V @ self.w) @ V
-
-    def curvature(self, V):
-        """Its Hessian (h, h)."""
-        p = expit(V @ self.w)
-        return (V.T * (p * (1 - p))) @ V + self.LAMBDA * len(V) * np.eye(self.width)
-
-    def residual(self, rows):
-        """What is left of the gradient, noise included: 0 for a head trained on exactly these."""
-        return np.linalg.norm(self.slope(self.signed(rows)) + self.b)
-
-    def fit(self, rows, rng, b=None):
-        """Newton steps down to a gradient of 1e-10, with fresh noise or with b (h,)."""
-        V, self.w = self.signed(rows), np.zeros(self.width)
-        self.b = self.SIGMA * rng.randn(self.width) if b is None else b
-        for _ in range(50):  # a handful is enough
-            if self.residual(rows) <= 1e-10:
-                break
-            self.w = self.w - np.linalg.solve(self.curvature(V), self.slope(V) + self.b)
-        self.spent = self.residual(rows)
-        return self
-
-    def remove(self, retain, forget, rng):
-        """Forget rows; returns True if the budget did not suffice and it was trained afresh."""
-        V = self.signed(retain)
-        # what the removed rows did to the slope is what is missing now
-        step = np.linalg.solve(self.curvature(V), self.slope(self.signed(forget)))
-        cost = np.linalg.norm(V, 2) * np.linalg.norm(step) * np.linalg.norm(V @ step)
-        cost /= 4  # the curvature log(1 + exp) has changes by no more, per row and unit
-        if self.spent + cost > self.allowed:
-            self.fit(retain, rng)
-            return True
-        self.w, self.spent = self.w + step, self.spent + cost
-        return False
-
-    def predict_proba(self, X):
-        """Probabilities (n, 2) of healthy and diabetic for X (n, d)."""
-        z = self.signed(Rows(X, np.ones(len(X)))) @ self.w
-        return np.column_stack([expit(-z), expit(z)])
 
 
 # ---- Evaluation: the target of every metric is the retrained model's value ----------------------
@@ -675,6 +649,26 @@ def attack_auc(model, forget, test):
     """
     member = np.repeat([1, 0], [len(forget.y), len(test.y)])
     return roc_auc_score(member, -np.concatenate([model.losses(*forget), model.losses(*test)]))
+
+
+def lira_attack(unlearned, retrained, splits=32):
+    """Accuracy (T,) in each trial of telling unlearned from retrained models; 0.5: it cannot.
+
+    Both are scores s z (T, m) of m patients in T trials, s = 2y - 1, z the logit. For each patient,
+    Gaussians of both kinds are fitted on one half of the trials and the other half is classified,
+    for many random halves. U-LiRA: Hayes et al. 2024, arXiv 2403.01218.
+    """
+    scores, rng = np.stack([unlearned, retrained]), np.random.RandomState(0)  # (2, T, m)
+    right, used = np.zeros((2, scores.shape[1]))
+    for _ in range(splits):
+        fit = rng.permutation(len(right)) < len(right) // 2
+        mean = scores[:, fit].mean(axis=1)[:, None, None]  # (2, 1, 1, m)
+        std = scores[:, fit].std(axis=1, ddof=1)[:, None, None] + 1e-9
+        density = -(((scores - mean) / std) ** 2) / 2 - np.log(std)  # (2, 2, T, m), logarithms
+        says = np.sign(density[0] - density[1])  # (2, T, m)  1: unlearned, -1: retrained
+        right += np.where(fit, 0, (0.5 + (says[0] - says[1]) / 4).mean(axis=1))
+        used += ~fit
+    return right / used
 
 
 def evaluate(model, original, retrained, data):
@@ -697,26 +691,6 @@ def evaluate(model, original, retrained, data):
     }
 
 
-def lira_attack(unlearned, retrained, splits=32):
-    """Accuracy (T,) in each trial of telling unlearned from retrained models; 0.5: it cannot.
-
-    Both are scores s z (T, m) of m patients in T trials, s = 2y - 1, z the logit. For each patient,
-    Gaussians of both kinds are fitted on one half of the trials and the other half is classified,
-    for many random halves. U-LiRA: Hayes et al. 2024, arXiv 2403.01218.
-    """
-    scores, rng = np.stack([unlearned, retrained]), np.random.RandomState(0)  # (2, T, m)
-    right, used = np.zeros(scores.shape[1]), np.zeros(scores.shape[1])
-    for _ in range(splits):
-        fit = rng.permutation(len(right)) < len(right) // 2
-        mean = scores[:, fit].mean(axis=1)[:, None, None]  # (2, 1, 1, m)
-        std = scores[:, fit].std(axis=1, ddof=1)[:, None, None] + 1e-9
-        density = -(((scores - mean) / std) ** 2) / 2 - np.log(std)  # (2, 2, T, m), logarithms
-        says = np.sign(density[0] - density[1])  # (2, T, m)  1: unlearned, -1: retrained
-        right[~fit] += (0.5 + (says[0] - says[1]) / 4).mean(axis=1)[~fit]
-        used[~fit] += 1
-    return right / used
-
-
 def timed(make_model, rng, repeats=3):
     """(model, median seconds) of make_model(rng); each repeat gets the same random numbers."""
     seconds = []
@@ -736,32 +710,36 @@ class Comparison(NamedTuple):
     noise_floor: float  # gap between two retrained models that differ in initial weights only
 
 
-def train_original(data, settings, rng):
-    """The network before any request."""
-    sizes = settings.hidden, settings.learning_rate, settings.epochs
-    return TwoLayerMLP(*sizes, random_state=rng).fit(*data.train)
-
-
 def compare(data, settings, rng):
-    """Train, answer the request with every method, measure; returns a Comparison."""
-    original, seconds = timed(partial(train_original, data, settings), rng)
-    models, times = {ORIGINAL: original}, {ORIGINAL: seconds}
+    """Train, answer the request with every classic method, measure; returns a Comparison."""
+    blank = TwoLayerMLP(settings.hidden, settings.learning_rate, settings.epochs)
+    original, seconds = timed(partial(full_retrain, blank, data.train, None, settings), rng)
+    models, times = {ORIGINAL: original}, [seconds]
     request = original, data.retain, data.forget, settings
     for name, runner in CLASSIC.items():
-        models[name], times[name] = timed(partial(runner, *request), rng)
+        models[name], seconds = timed(partial(runner, *request), rng)
+        times.append(seconds)
     retrained, again = models[RETRAIN], full_retrain(*request, rng)
-    rows = [
-        {"method": name, "seconds": times[name], **evaluate(model, original, retrained, data)}
-        for name, model in models.items()
-    ]
-    floor = gap_to_retrained(again, retrained, data.forget.X)
-    return Comparison(data, models, pd.DataFrame(rows).set_index("method"), floor)
+    rows = {name: evaluate(model, original, retrained, data) for name, model in models.items()}
+    results = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+    results.insert(0, "seconds", times)
+    return Comparison(data, models, results, gap_to_retrained(again, retrained, data.forget.X))
 
 
-def spoken_of(comparison):
-    """The rows of the results that the sentences are about: ascent, retrained, naive."""
-    results = comparison.results.astype(object)  # so that a count stays an int
-    return results.loc[ASCENT], results.loc[RETRAIN], results.loc[NAIVE]
+def estimates(groups):
+    """Mean of each column over the trials of a group, and its 95 % interval (Student's t)."""
+    mean, n = groups.mean(), groups.size().iloc[0]
+    half = stdtrit(n - 1, 0.975) * groups.std() / np.sqrt(n)
+    ends = {"": mean, "_low": mean - half, "_high": mean + half}
+    return pd.DataFrame({name + end: ends[end][name] for name in mean for end in ends})
+
+
+def worst_case(table):
+    """Of each method of the study, the worst over the requests."""
+    target = table.xs(RETRAIN, level="method")
+    time, lost = table.seconds / target.seconds, target.test_accuracy - table.test_accuracy
+    columns = {"attack acc.": table.attack_accuracy, "time / retrain": time, "test acc. lost": lost}
+    return pd.DataFrame(columns).groupby("method", sort=False).max()
 
 
 # ---- Figures: a panel function draws on the axes it gets, a figure function returns a figure
@@ -772,8 +750,8 @@ METHOD_COLORS = {
     ORIGINAL: PALETTE[7], RETRAIN: PALETTE[2], NAIVE: PALETTE[4], ASCENT: PALETTE[3]
 }  # fmt: skip
 CLASS_LOOKS = [{"color": PALETTE[0], "marker": "o"}, {"color": PALETTE[1], "marker": "^"}]
+RINGED = {"s": 32, "edgecolor": "black", "linewidth": 0.9}
 SHADES = sns.blend_palette(["#a9d0e8", "white", "#f8dcae"], as_cmap=True)  # of p, from 0 to 1
-DAMAGE = sns.blend_palette([PALETTE[3], "white"], as_cmap=True)  # of accuracy, from 0 to 1
 TARGET_LINE = {"color": "black", "linestyle": "--", "linewidth": 1.8}  # the retrained model's
 CLASSIC_LINE = {"color": "black", "linestyle": ":", "linewidth": 1.8}  # 50 %
 
@@ -783,15 +761,12 @@ def draw_bars(ax, values, title, unit, classic=False):
     names = [name.replace(" ", "\n") for name in values.index]
     ax.barh(names, values, color=[METHOD_COLORS[name] for name in values.index])
     for row, value in enumerate(values):
-        ax.annotate(
-            f"{value:.1f} {unit}", (0, row), (8, 0), textcoords="offset points", va="center"
-        )
+        ax.text(0, row, f"  {value:.1f} {unit}", va="center")
     words = f"{RETRAIN}{', the target' if unit == '%' else ''}: {values[RETRAIN]:.1f} {unit}"
     ax.axvline(values[RETRAIN], **TARGET_LINE, label=words)
     if classic:
         ax.axvline(50, **CLASSIC_LINE, label="50 %: what older demos aim at")
-    ax.set_title(title)
-    ax.set_xlim(0, 104 if unit == "%" else 1.1 * values.max())
+    ax.set(title=title, xlim=(0, 104 if unit == "%" else 1.1 * values.max()))
     ax.invert_yaxis()
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.09), frameon=False)
 
@@ -800,146 +775,124 @@ def draw_rows(ax, data, positions, **style):
     """The training rows at these positions, each class in its colour and with its marker."""
     for label, look in enumerate(CLASS_LOOKS):
         rows = data.features.iloc[positions[data.train.y[positions] == label]]
-        ax.scatter(rows.iloc[:, 0], rows.iloc[:, 1], **look, **style)
+        ax.scatter(*rows.to_numpy().T, **look, **style)
 
 
-def draw_map(ax, model, data, steps=60):
-    """p over the plane, shaded, and the line p = 0.5; returns the logits for draw_boundary."""
+def draw_map(ax, comparison, name):
+    """A model's p over the plane, shaded; the line p = 0.5, and the retrained model's, dashed."""
+    data, steps = comparison.data, 60
     low, high = data.features.min().to_numpy(), data.features.max().to_numpy()
     x, y = np.linspace(low - 0.02 * (high - low), high + 0.02 * (high - low), steps).T
-    points = pd.DataFrame(
-        {name: grid.ravel() for name, grid in zip(data.features, np.meshgrid(x, y))}
-    )
-    z = model.decision_function(data.scaler.transform(points)).reshape(steps, steps)
-    shading = ax.contourf(x, y, expit(z), levels=np.linspace(0, 1, 11), cmap=SHADES)
+    points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    X = data.scaler.transform(pd.DataFrame(points, columns=data.features.columns))
+    for model, style in ((RETRAIN, "dashed"), (name, "solid")):
+        z = comparison.models[model].decision_function(X).reshape(steps, steps)
+        if z.min() < 0 < z.max():  # the line z = 0: z changes smoothly where p jumps
+            ax.contour(x, y, z, levels=[0], colors="black", linewidths=1.8, linestyles=style)
     ax.set(xlabel=data.features.columns[0], ylabel=data.features.columns[1])
     ax.locator_params(nbins=5)
-    draw_boundary(ax, (x, y, z), linewidths=2)
-    return shading, (x, y, z)
+    return ax.contourf(x, y, expit(z), levels=np.linspace(0, 1, 11), cmap=SHADES)
 
 
-def draw_boundary(ax, logits, **line):
-    """The line z = 0, that is p = 0.5, where there is one (z changes smoothly where p jumps)."""
-    if logits[2].min() < 0 < logits[2].max():
-        ax.contour(*logits, levels=[0], colors="black", **line)
-
-
-def add_legend(fig, data, columns, target=True):
+def add_legend(fig, classes):
     """One legend for all the maps of a figure."""
     ring = {"color": "black", "marker": "o", "markerfacecolor": "none"}
-    spots = [*zip(data.classes, CLASS_LOOKS), ("ringed: asked to be forgotten", ring)]
+    spots = [*zip(classes, CLASS_LOOKS), ("ringed: asked to be forgotten", ring)]
     handles = [Line2D([], [], linestyle="", label=label, **look) for label, look in spots]
     handles.append(Line2D([], [], color="black", linewidth=2, label="p = 0.5 of this model"))
-    if target:
-        handles.append(Line2D([], [], **TARGET_LINE, label=f"p = 0.5 of {RETRAIN}, the target"))
-    fig.legend(handles=handles, loc="lower center", frameon=False, ncols=columns)
-
-
-def draw_verdicts(ax, model, data, when):
-    """The forget rows on the model's map, the wrongly predicted ones crossed out."""
-    draw_map(ax, model, data)
-    draw_rows(ax, data, data.asked, s=32, edgecolor="black", linewidth=0.9)
-    wrong = model.predict(data.forget.X) != data.forget.y
-    rows = data.features.iloc[data.asked[wrong]]
-    ax.scatter(rows.iloc[:, 0], rows.iloc[:, 1], color="black", marker="x", s=70, linewidth=1.6)
-    ax.set_title(f"{when}: {(~wrong).sum()} right, {wrong.sum()} wrong (crossed)")
+    handles.append(Line2D([], [], **TARGET_LINE, label=f"p = 0.5 of {RETRAIN}, the target"))
+    fig.legend(handles=handles, loc="lower center", frameon=False, ncols=3)
 
 
 def performance_figure(comparison):
     """Three panels: what each method costs, and what it does to the two accuracies."""
     results, n_forget = comparison.results, len(comparison.data.asked)
     fig = Figure(figsize=(13, 5))
-    time_ax, test_ax, forget_ax = fig.subplots(1, 3, sharey=True)
+    axes = fig.subplots(1, 3, sharey=True)
     fig.subplots_adjust(left=0.09, right=0.99, top=0.85, bottom=0.19, wspace=0.06)
-    draw_bars(time_ax, 1000 * results.seconds, "Time", "ms")
-    draw_bars(test_ax, 100 * results.test_accuracy, "Accuracy on the test set", "%")
+    draw_bars(axes[0], 1000 * results.seconds, "Time", "ms")
+    draw_bars(axes[1], 100 * results.test_accuracy, "Accuracy on the test set", "%")
     title = f"Accuracy on the {n_forget} to be forgotten"
-    draw_bars(forget_ax, 100 * results.forget_accuracy, title, "%", classic=True)
-    ascent, retrained = results.loc[ASCENT], results.loc[RETRAIN]
-    fig.suptitle(
-        f"{ASCENT} takes {100 * ascent.seconds / retrained.seconds:.0f} % of a full retrain's time "
-        f"and misses the target of forget accuracy by "
-        f"{100 * abs(ascent.forget_accuracy - retrained.forget_accuracy):.1f} points"
-    )
+    draw_bars(axes[2], 100 * results.forget_accuracy, title, "%", classic=True)
+    time = f"{100 * results.seconds[ASCENT] / results.seconds[RETRAIN]:.0f} % of a full retrain's"
+    missed = abs(results.forget_accuracy[ASCENT] - results.forget_accuracy[RETRAIN])
+    goal = f"the target of forget accuracy by {100 * missed:.1f} points"
+    fig.suptitle(f"{ASCENT} takes {time} time and misses {goal}")
     return fig
 
 
 def boundaries_figure(comparison):
     """Four maps, one per model, each with the retrained model's boundary and the forget rows."""
-    data, models = comparison.data, comparison.models
+    data, gaps = comparison.data, comparison.results.gap_to_retrained
     fig = Figure(figsize=(10, 9))
-    axes = dict(zip(models, fig.subplots(2, 2, sharex=True, sharey=True).ravel()))
+    axes = fig.subplots(2, 2, sharex=True, sharey=True).ravel()
     fig.subplots_adjust(left=0.08, right=0.86, top=0.89, bottom=0.14, wspace=0.05, hspace=0.21)
-    shading, logits = zip(*(draw_map(ax, models[name], data) for name, ax in axes.items()))
-    target = logits[list(axes).index(RETRAIN)]
-    for name, ax in axes.items():
-        draw_boundary(ax, target, linewidths=1.8, linestyles="dashed")
+    for ax, name in zip(axes, comparison.models):
+        shading = draw_map(ax, comparison, name)
         draw_rows(ax, data, np.arange(len(data.train.y)), s=16, edgecolor="white", linewidth=0.3)
-        draw_rows(ax, data, data.asked, s=32, edgecolor="black", linewidth=0.9)
-        gap = comparison.results.gap_to_retrained[name]
-        ax.set_title(f"{name}\ngap to retrained: {gap:.3f}")
+        draw_rows(ax, data, data.asked, **RINGED)
+        ax.set_title(f"{name}\ngap to retrained: {gaps[name]:.3f}")
         ax.label_outer()
-    label, bar = (
-        f"p, the probability of {data.classes[1]}",
-        fig.add_axes([0.885, 0.14, 0.025, 0.75]),
-    )
-    fig.colorbar(shading[0], cax=bar, label=label, ticks=np.linspace(0, 1, 6))
-    ascent, _, naive = spoken_of(comparison)
-    times = ascent.gap_to_retrained / naive.gap_to_retrained
-    fig.suptitle(f"{ASCENT} ends {times:.1f} times as far from {RETRAIN} as doing nothing")
-    add_legend(fig, data, columns=3)
+    label, where = f"p, the probability of {data.classes[1]}", [0.885, 0.14, 0.025, 0.75]
+    fig.colorbar(shading, cax=fig.add_axes(where), label=label, ticks=np.linspace(0, 1, 6))
+    times = f"{gaps[ASCENT] / gaps[NAIVE]:.1f} times as far from {RETRAIN} as doing nothing"
+    fig.suptitle(f"{ASCENT} ends {times}")
+    add_legend(fig, data.classes)
     return fig
 
 
 def concrete_figure(comparison):
     """Four panels: who asked; right and wrong before; the same after ascent; the accuracies."""
-    data, models, n_forget = comparison.data, comparison.models, len(comparison.data.asked)
+    data, forget, n_forget = comparison.data, comparison.data.forget, len(comparison.data.asked)
     fig = Figure(figsize=(11, 9))
     (who, before), (after, bars) = fig.subplots(2, 2)
-    fig.subplots_adjust(left=0.07, right=0.98, top=0.95, bottom=0.16, wspace=0.3, hspace=0.28)
-    draw_verdicts(before, models[ORIGINAL], data, "Before")
-    draw_verdicts(after, models[ASCENT], data, f"After {ASCENT}")
+    fig.subplots_adjust(left=0.07, right=0.98, top=0.95, bottom=0.19, wspace=0.3, hspace=0.28)
+    for ax, name, when in ((before, ORIGINAL, "Before"), (after, ASCENT, f"After {ASCENT}")):
+        draw_map(ax, comparison, name)
+        draw_rows(ax, data, data.asked, **RINGED)
+        wrong = comparison.models[name].predict(forget.X) != forget.y
+        rows = data.features.iloc[data.asked[wrong]].to_numpy()
+        ax.scatter(*rows.T, color="black", marker="x", s=70, linewidth=1.6)
+        ax.set_title(f"{when}: {(~wrong).sum()} right, {wrong.sum()} wrong (crossed)")
+    who.sharex(before)
+    who.sharey(before)
     draw_rows(who, data, np.arange(len(data.train.y)), s=16, alpha=0.4, linewidth=0)
-    draw_rows(who, data, data.asked, s=32, edgecolor="black", linewidth=0.9)
+    draw_rows(who, data, data.asked, **RINGED)
+    who.set(xlabel=before.get_xlabel(), ylabel=before.get_ylabel())
     who.set_title(f"{n_forget} of {len(data.train.y)} ask to be forgotten (ringed)")
-    who.set(xlim=before.get_xlim(), xlabel=before.get_xlabel())
-    who.set(ylim=before.get_ylim(), ylabel=before.get_ylabel())
-    who.locator_params(nbins=5)
     accuracies = 100 * comparison.results.forget_accuracy[[ORIGINAL, RETRAIN, ASCENT]]
     draw_bars(bars, accuracies, f"Accuracy on the {n_forget}", "%", classic=True)
-    add_legend(fig, data, columns=4, target=False)
+    add_legend(fig, data.classes)
     return fig
 
 
 def patients_figure(comparison, n_rows=15):
     """A table of the first patients of the request and of what each model says of them."""
-    data, asked = comparison.data, comparison.data.asked[:n_rows]
-    names, actual = np.array(data.classes), data.train.y[asked]
-    original, retrained, ascent = (
-        comparison.models[name].predict(data.train.X[asked]) for name in (ORIGINAL, RETRAIN, ASCENT)
-    )
-    changed = original != ascent
+    data, asked, names = comparison.data, comparison.data.asked[:n_rows], comparison.data.classes
     cells = data.features.iloc[asked].round().astype(int).reset_index(names="Patient")
-    cells["Actual"], cells["Original"] = names[actual], names[original]
-    cells[RETRAIN], cells[ASCENT] = names[retrained], names[ascent]
-    cells["Changed?"] = np.where(
-        changed, np.where(ascent == actual, "now right", "now wrong"), "no"
-    )
+    cells["Actual"] = np.take(names, data.train.y[asked])
+    for heading, name in (("Original", ORIGINAL), (RETRAIN, RETRAIN), (ASCENT, ASCENT)):
+        cells[heading] = np.take(names, comparison.models[name].predict(data.train.X[asked]))
+    changed = cells["Original"] != cells[ASCENT]
+    after = np.where(cells[ASCENT] == cells["Actual"], "now right", "now wrong")
+    cells["Changed?"] = np.where(changed, after, "no")
     fig = Figure(figsize=(12, 8))
     ax = fig.add_axes([0.02, 0.02, 0.96, 0.87])
     ax.axis("off")
-    tints = [[(*METHOD_COLORS[ASCENT], 0.25 * change)] * cells.shape[1] for change in changed]
-    look = {"cellColours": tints, "colColours": ["0.9"] * cells.shape[1], "cellLoc": "center"}
-    look["colWidths"] = [len(heading) + 5 for heading in cells.columns]
-    table = ax.table(cells.to_numpy(), colLabels=cells.columns, bbox=[0, 0, 1, 1], **look)
+    width, tint = len(cells.columns), METHOD_COLORS[ASCENT]
+    table = ax.table(
+        cells.to_numpy(), colLabels=cells.columns, bbox=[0, 0, 1, 1], cellLoc="center",
+        cellColours=[[(*tint, 0.25 * change)] * width for change in changed],
+        colColours=["0.9"] * width, colWidths=[len(heading) + 5 for heading in cells],
+    )  # fmt: skip
     table.auto_set_font_size(False)
     table.set_fontsize(12)
-    counts, target, _ = spoken_of(comparison)
+    counts, total = comparison.results.loc[ASCENT].astype(int), len(data.asked)
     fig.suptitle(
-        f"The first {len(asked)} of the {len(data.asked)} patients who asked. {ASCENT}\nchanges "
-        f"{counts.predictions_changed} of the {len(data.asked)} predictions, {counts.harmed} from "
-        f"right to wrong, {counts.mended} from wrong to right; {RETRAIN} changes "
-        f"{target.predictions_changed}"
+        f"The first {len(asked)} of the {total} patients who asked. {ASCENT} changes\n"
+        f"{counts.predictions_changed} of the {total} predictions, {counts.harmed} from right to "
+        f"wrong, {counts.mended} from wrong to right; "
+        f"{RETRAIN} changes {comparison.results.predictions_changed[RETRAIN]}"
     )
     return fig
 
@@ -947,14 +900,15 @@ def patients_figure(comparison, n_rows=15):
 def sweep_figure(table, targets, marked):
     """Heat maps of test and forget accuracy; targets: the retrained model's value of each."""
     fig = Figure(figsize=(13, 6.5), layout="constrained")
-    look = {"vmin": 0, "vmax": 100, "cmap": DAMAGE, "linewidths": 1, "cbar": False, "fmt": ""}
+    damage = sns.blend_palette([PALETTE[3], "white"], as_cmap=True)
+    look = {"vmin": 0, "vmax": 100, "cmap": damage, "linewidths": 1, "cbar": False, "fmt": ""}
     for ax, column in zip(fig.subplots(1, 2), table):
         values = 100 * table[column].unstack()  # epochs down, multiplier across
         words = (values + 0.5).astype(int).astype(str)  # rounded, 92.5 to 93
-        for (epochs, multiplier), name in marked.items():
-            words.loc[epochs, multiplier] += f"\n{name}"
-            corner = values.columns.get_loc(multiplier), values.index.get_loc(epochs)
-            ax.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="black", lw=2.5, zorder=2))
+        for setting, name in marked.items():
+            words.loc[setting] += f"\n{name}"
+            corner = values.columns.get_loc(setting[1]), values.index.get_loc(setting[0])
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, lw=2.5, zorder=2))
         sns.heatmap(values, ax=ax, annot=words, annot_kws={"color": "black"}, **look)
         ax.set(xlabel="multiplier (ascent step / descent step)", ylabel="epochs of ascent")
         name = column.replace("_", " ").capitalize()
@@ -966,37 +920,28 @@ def sweep_figure(table, targets, marked):
 
 
 PANELS = {  # column of the study's table -> title and factor
-    "forget_accuracy": ("Forget accuracy, %", 100),
-    "test_accuracy": ("Test accuracy, %", 100),
-    "gap_to_retrained": ("Gap to retrained", 1),
-    "attack_accuracy": ("Attack accuracy, %", 100),
+    "forget_accuracy": ("Forget accuracy, %", 100), "test_accuracy": ("Test accuracy, %", 100),
+    "gap_to_retrained": ("Gap to retrained", 1), "attack_accuracy": ("Attack accuracy, %", 100),
     "seconds": ("Time, ms", 1000),
-}
+}  # fmt: skip
 NOTICED = 0.58  # attack accuracy up to which chance may explain it, with the default 32 trials
 TOLD_LOOK, UNTOLD_LOOK = ({"color": PALETTE[k], "marker": m} for k, m in ((3, "X"), (0, "o")))
-STRATEGY_LOOKS = {
-    name: {"color": PALETTE[k], "linestyle": line}
-    for name, k, line in zip(
-        (RETRAIN, SISA, REWIND, NEWTON, HEAD), (2, 7, 1, 0, 3), ("-", "--", "-.", "-", ":")
-    )
-}
 
 
-def draw_estimates(ax, part, column, factor):
+def draw_estimates(ax, part, column):
     """Mean and 95 % interval of each method, Full Retrain's as a band; crosses: told apart."""
+    factor = PANELS[column][1]
     mean, low, high = (factor * part[column + end] for end in ("", "_low", "_high"))
     ax.axvspan(low[RETRAIN], high[RETRAIN], color=METHOD_COLORS[RETRAIN], alpha=0.25)
     ax.axvline(mean[RETRAIN], **{**TARGET_LINE, "linewidth": 1})
     if column == "attack_accuracy":
         ax.axvline(100 * NOTICED, **{**CLASSIC_LINE, "linewidth": 1})
-    told = part.attack_accuracy.to_numpy() > NOTICED
-    rows = np.arange(len(part))
-    for which, look in ((told, TOLD_LOOK), (~told, UNTOLD_LOOK)):
-        middle, left, right = (values.to_numpy()[which] for values in (mean, low, high))
-        errors = middle - left, right - middle
-        ax.errorbar(middle, rows[which], xerr=errors, linestyle="", markersize=8, **look)
-    ax.set_yticks(rows, part.index)
+    for row, name in enumerate(part.index):
+        look = TOLD_LOOK if part.attack_accuracy[name] > NOTICED else UNTOLD_LOOK
+        error = [[mean[name] - low[name]], [high[name] - mean[name]]]
+        ax.errorbar(mean[name], row, xerr=error, markersize=8, **look)
     ax.set_ylim(len(part) - 0.4, -0.6)
+    ax.set_yticks(range(len(part)), part.index)
     ax.margins(x=0.12)
     ax.set_xscale("log" if column in ("seconds", "gap_to_retrained") else "linear")
 
@@ -1004,12 +949,11 @@ def draw_estimates(ax, part, column, factor):
 def study_figure(table):
     """A row of panels for each request, a panel for each metric."""
     fig = Figure(figsize=(16, 10.5), layout="constrained")
-    axes = fig.subplots(len(REQUESTS), len(PANELS), sharey=True)
-    for row, request in zip(axes, REQUESTS):
+    for row, request in zip(fig.subplots(len(REQUESTS), len(PANELS), sharey=True), REQUESTS):
         part = table.loc[request]
-        for ax, (column, (title, factor)) in zip(row, PANELS.items()):
-            draw_estimates(ax, part, column, factor)
-            ax.set_title(title if request == next(iter(REQUESTS)) else "")
+        for ax, column in zip(row, PANELS):
+            draw_estimates(ax, part, column)
+            ax.set_title(PANELS[column][0] if request == REQUESTS[0] else "")
         right = f"right forget accuracy: {100 * part.forget_accuracy[RETRAIN]:.0f} %"
         row[0].set_ylabel(f"{request} request\n{right}", fontweight="bold")
     limit = f"{100 * NOTICED:.0f} % (dotted)"
@@ -1019,53 +963,50 @@ def study_figure(table):
         Line2D([], [], **TARGET_LINE, label=f"{RETRAIN}, the target (bars, band: 95 %)"),
     ]
     fig.legend(handles=spots, loc="outside lower center", ncols=3, frameon=False)
-    worst = table.attack_accuracy.groupby("method", sort=False).max().drop(RETRAIN)
+    worst = worst_case(table)["attack acc."].drop(RETRAIN)
     good = ", ".join(worst.index[worst <= NOTICED]) or "no method"
     fig.suptitle(f"Not told apart from retraining by the attack, on any request: {good}")
     return fig
 
 
-def sequential_figure(table):
+STRATEGIES = {  # name -> colour in the palette, line
+    RETRAIN: (2, "-"), SISA: (7, "--"), REWIND: (1, "-."), NEWTON: (0, "-"), HEAD: (3, ":")
+}  # fmt: skip
+
+
+def sequential_figure(steps):
     """For either request: the time so far, the gap so far, and the certificate's budget."""
-    fig = Figure(figsize=(15, 9), layout="constrained")
-    requests = table.index.unique("request")
+    fig = Figure(figsize=(15, 8.5), layout="constrained")
+    requests = steps.index.unique("request")
     for row, request in zip(fig.subplots(len(requests), 3, sharey="col"), requests):
-        for name, look in STRATEGY_LOOKS.items():
-            part = table.xs((request, name), level=("request", "method"))
-            row[0].plot(part.seconds, label=name, linewidth=2.2, **look)
+        part, head = steps.loc[request], steps.loc[request].loc[HEAD]
+        for name, (color, line) in STRATEGIES.items():
+            look = {"color": PALETTE[color], "linestyle": line, "linewidth": 2.2, "label": name}
+            row[0].plot(part.seconds[name], **look)
             if name != RETRAIN:  # which is its own measure
-                row[1].plot(part.gap_to_retrained, label=name, linewidth=2.2, **look)
-        head = table.xs((request, HEAD), level=("request", "method"))
+                row[1].plot(part.gap_to_retrained[name], **look)
         row[2].plot(head.allowed, **TARGET_LINE, label="allowed")
         row[2].plot(head.spent, color=PALETTE[3], linewidth=2.2, label="spent (a bound)")
         row[2].plot(head.residual, color=PALETTE[0], ls=":", linewidth=2.2, label="true residual")
-        for asked in head.index[head.afresh.astype(bool)]:
-            row[2].axvline(asked, color="0.7", zorder=0)
-        row[0].set(yscale="log", title=f"{request}: seconds so far", ylabel=f"{request} request")
-        row[1].set(yscale="log", title=f"{request}: gap, on those forgotten so far")
-        row[2].set_title(f"{request}: {HEAD}, {int(head.afresh.sum())} forced retrains (grey)")
-        for ax in row:
-            ax.set_xlabel("requests answered")
-    for ax in row:  # of the last row: below the figure
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2, frameon=False)
+        forced = head.index[head.afresh > 0]
+        row[2].vlines(forced, 0, head.allowed.max(), color="0.7", zorder=0)
+        row[0].set(yscale="log", title="Seconds so far")
+        row[0].set_ylabel(f"{request} request", fontweight="bold")
+        row[1].set(yscale="log", title="Gap, on those forgotten so far")
+        row[2].set_title(f"{HEAD}'s budget: {len(forced)} forced retrains (grey)")
+    for ax in row:  # the last row
+        ax.set_xlabel("requests answered")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
     return fig
 
 
-# ---- Experiments: each returns its table, what to print, and its figures ------------------------
-
-
-class Report(NamedTuple):
-    """What an experiment found."""
-
-    table: pd.DataFrame  # what --csv writes
-    text: str
-    figures: dict  # file name -> Figure
+# ---- Experiments: each returns a table, lines that say what it means, {file name: figure} -------
 
 
 def validate(comparison):
     """Was it forgotten? {check: (value, lowest and highest value that pass)}."""
-    ascent, retrained, naive = spoken_of(comparison)
-    n_forget, n_test = len(comparison.data.asked), len(comparison.data.test.y)
+    ascent, retrained, naive = (comparison.results.loc[name] for name in (ASCENT, RETRAIN, NAIVE))
+    n_forget, n_test = len(comparison.data.forget.y), len(comparison.data.test.y)
     best, auc, half = retrained.test_accuracy, retrained.attack_auc, naive.gap_to_retrained / 2
     margin = 2 * np.sqrt(best * (1 - best) / n_test)  # two standard errors of an accuracy
     auc_margin = 2 * np.sqrt((n_forget + n_test + 1) / (12 * n_forget * n_test))  # Mann-Whitney's
@@ -1079,12 +1020,11 @@ def validate(comparison):
 
 def conclusions(comparison):
     """What the results say, in at most ten lines; the numbers choose the words."""
-    ascent, retrained, naive = spoken_of(comparison)
+    results = comparison.results.astype(object)  # so that a count stays an int
+    ascent, retrained, naive = (results.loc[name] for name in (ASCENT, RETRAIN, NAIVE))
     useful, _, hidden, _ = (low <= x <= high for x, low, high in validate(comparison).values())
-    n, speed = len(comparison.data.asked), retrained.seconds / ascent.seconds
-    times = ascent.gap_to_retrained / naive.gap_to_retrained
-    accuracies = f"{ascent.test_accuracy:.1%}, {RETRAIN} about {retrained.test_accuracy:.1%}"
-    aucs = f"{ascent.attack_auc:.3f} and {retrained.attack_auc:.3f}"
+    n, times = len(comparison.data.asked), ascent.gap_to_retrained / naive.gap_to_retrained
+    verdict = "as useful" if useful else "everybody pays, not only those who asked"
     return [
         f"{RETRAIN} never saw the {n} and is right about {retrained.forget_accuracy:.1%} of them: "
         "it knows them from the others.",
@@ -1095,130 +1035,101 @@ def conclusions(comparison):
         f"{'nearer' if times < 1 else 'not nearer'} than doing nothing.",
         f"It changes {ascent.predictions_changed} of {n} predictions: {ascent.harmed} from right "
         f"to wrong, {ascent.mended} from wrong to right;",
-        f"{ascent.towards} towards what {RETRAIN} says, {ascent.away} away from it.",
-        f"On the test set it is right about {accuracies}: "
-        f"{'as useful' if useful else 'everybody pays, not only those who asked'}.",
-        f"The loss attack finds {'no' if hidden else 'a'} difference between them (AUC {aucs})"
-        f"{': to pass it says little' if hidden and not useful else ''}.",
+        f"{ascent.towards} towards what {RETRAIN} says, {ascent.away} away from it; in the end "
+        f"they disagree on {ascent.disagree}.",
+        f"On the test set it is right about {ascent.test_accuracy:.1%}, {RETRAIN} about "
+        f"{retrained.test_accuracy:.1%}: {verdict}.",
+        f"The loss attack finds {'no' if hidden else 'a'} difference between them"
+        f"{'; to pass it says little' if hidden and not useful else ''}.",
         f"{ASCENT} takes {1000 * ascent.seconds:.1f} ms, {RETRAIN} "
-        f"{1000 * retrained.seconds:.1f} ms: {speed:.1f} times as fast.",
+        f"{1000 * retrained.seconds:.1f}: {retrained.seconds / ascent.seconds:.1f} times as fast.",
     ]
 
 
-COLUMNS = [  # of --csv
-    "seconds", "test_accuracy", "retain_accuracy", "forget_accuracy",
-    "predictions_changed", "gap_to_retrained", "attack_auc",
-]  # fmt: skip
-COUNTS = ["predictions_changed", "harmed", "mended", "towards", "away", "disagree"]
-
-
-def report_text(comparison, noun):
-    """The results, the checks and the reading, for the terminal."""
-    data, results = comparison.data, comparison.results.rename_axis(None)
-    table = results[COLUMNS].drop(columns="predictions_changed")
-    table.columns = table.columns.str.replace("_accuracy", " acc.")
-    verdicts = (
-        f"{'passed' if low <= value <= high else 'NOT PASSED':12}{check} {value:.4f}, "
-        f"target {low:.4f} to {high:.4f}"
-        for check, (value, low, high) in validate(comparison).items()
-    )
-    title = f"{len(data.asked)} of {len(data.train.y)} {noun} ask to be forgotten"
-    return "\n".join([
-        title, "=" * len(title), "",
-        table.to_string(float_format="{:.4f}".format), "",
-        "Predictions on the forget set: changed from the original's; of these from right to wrong",
-        "(harmed) or back (mended), towards or away from Full Retrain's; in the end unlike its",
-        results[COUNTS].to_string(),
-        "",
-        f"Validation of {ASCENT}", *verdicts, "",
-        "What it means", *conclusions(comparison),
-    ])  # fmt: skip
+def report(comparison, figures):
+    """What demo and basic return; figures: {file name: figure function}."""
+    data, table = comparison.data, comparison.results.loc[:, "seconds":"attack_auc"]
+    lines = [f"{len(data.asked)} of {len(data.train.y)} asked to be forgotten", "", "Validation:"]
+    for check, (value, low, high) in validate(comparison).items():
+        verdict = "passed" if low <= value <= high else "NOT PASSED"
+        lines.append(f"{verdict:12}{check} {value:.4f}, target {low:.4f} to {high:.4f}")
+    lines += ["", *conclusions(comparison)]
+    return table, lines, {name: draw(comparison) for name, draw in figures.items()}
 
 
 def demo(settings, rng):
     """80 of 400 patients ask to be forgotten: four figures."""
-    comparison = compare(hospital_data(settings, rng), settings, rng)
     figures = {
-        "performance_metrics.png": performance_figure(comparison),
-        "decision_boundaries.png": boundaries_figure(comparison),
-        "concrete_demonstration.png": concrete_figure(comparison),
-        "patient_level_view.png": patients_figure(comparison),
+        "performance_metrics.png": performance_figure,
+        "decision_boundaries.png": boundaries_figure,
+        "concrete_demonstration.png": concrete_figure,
+        "patient_level_view.png": patients_figure,
     }
-    return Report(comparison.results[COLUMNS], report_text(comparison, "patients"), figures)
+    return report(compare(hospital_data(settings, rng), settings, rng), figures)
 
 
 def basic(settings, rng):
     """The same on abstract data, where ascent does more damage: two figures."""
-    comparison = compare(abstract_data(settings, rng), settings, rng)
     figures = {
-        "basic_performance_metrics.png": performance_figure(comparison),
-        "basic_decision_boundaries.png": boundaries_figure(comparison),
+        "basic_performance_metrics.png": performance_figure,
+        "basic_decision_boundaries.png": boundaries_figure,
     }
-    return Report(comparison.results[COLUMNS], report_text(comparison, "rows"), figures)
+    return report(compare(abstract_data(settings, rng), settings, rng), figures)
 
 
 def sweep(settings, rng):
     """Ascent with every pair of epochs and multiplier from a grid: one figure."""
-    data = hospital_data(settings, rng)
-    original = train_original(data, settings, rng)
-    retrained = full_retrain(original, data.retain, data.forget, settings, rng)
+    data, models, results, _ = compare(hospital_data(settings, rng), settings, rng)
     marked = {(100, 0.5): "mild", (145, 0.7): "classic", (200, 1.0): "harsh"}
     marked.setdefault((settings.unlearn_epochs, settings.multiplier), "yours")
     rows = {}
     for multiplier in sorted({0.1, 0.3, 0.5, 0.7, 1.0, 1.5, *(m for _, m in marked)}):
-        model, done = copy.deepcopy(original), 0
+        model, done = copy.deepcopy(models[ORIGINAL]), 0
         for epochs in sorted({25, 50, 75, 100, 145, 200, 300, *(e for e, _ in marked)}):
             model.unlearn(*data.forget, epochs - done, multiplier)  # on from the last stop
-            rows[epochs, multiplier], done = evaluate(model, original, retrained, data), epochs
+            metrics, done = evaluate(model, models[ORIGINAL], models[RETRAIN], data), epochs
+            rows[epochs, multiplier] = {**metrics, "dose": epochs * multiplier}
     grid = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["epochs", "multiplier"])
     table = grid[["test_accuracy", "forget_accuracy"]].sort_index()
-    target, nothing = (evaluate(m, original, retrained, data) for m in (retrained, original))
-    nearer = (grid.gap_to_retrained < nothing["gap_to_retrained"]).sum()
-    doses = pd.Series({setting: setting[0] * setting[1] for setting in rows})
+    nothing, best = results.gap_to_retrained[NAIVE], grid.gap_to_retrained.min()
     lines = [
-        (100 * table).unstack().to_string(float_format="{:.1f}".format),
-        f"\nTarget ({RETRAIN}): {target['test_accuracy']:.1%}, {target['forget_accuracy']:.1%}",
-        *(f"{name}: {epochs} x {multiplier}" for (epochs, multiplier), name in marked.items()),
-        "\nRank correlation of forget accuracy with epochs x multiplier: "
-        f"{grid.forget_accuracy.corr(doses, method='spearman'):.2f}.",
-        f"{nearer} of {len(grid)} settings end nearer to {RETRAIN} than doing nothing does: gap "
-        f"{grid.gap_to_retrained.min():.4f} at best, {nothing['gap_to_retrained']:.4f} without.",
+        f"Target, {RETRAIN}: {results.test_accuracy[RETRAIN]:.1%} and "
+        f"{results.forget_accuracy[RETRAIN]:.1%}.",
+        "Rank correlation of forget accuracy with epochs x multiplier: "
+        f"{grid.forget_accuracy.corr(grid.dose, method='spearman'):.2f}.",
+        f"{(grid.gap_to_retrained < nothing).sum()} of {len(grid)} settings end nearer to "
+        f"{RETRAIN} than doing nothing does: gap {best:.4f} at best, {nothing:.4f} without.",
     ]
-    figures = {"parameter_sweep.png": sweep_figure(table, target, marked)}
-    return Report(table, "\n".join(lines), figures)
+    return table, lines, {"parameter_sweep.png": sweep_figure(table, results.loc[RETRAIN], marked)}
 
 
-def in_parallel(jobs, quiet):
-    """[job() for job in jobs] on all cores, the time left on stderr; Ctrl-C ends it at once."""
+def in_parallel(function, cases, quiet):
+    """[function(case) for case in cases] on all cores, time left on stderr; Ctrl-C ends it."""
     start, results = time.perf_counter(), []
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the workers, who inherit it
     workers = get_context("spawn").Pool(initializer=threadpool_limits, initargs=(1,))
     signal.signal(signal.SIGINT, interrupt)
     with workers:
-        for result in workers.imap(methodcaller("__call__"), jobs):
+        for result in workers.imap(function, cases):
             results.append(result)
-            left = (time.perf_counter() - start) / len(results) * (len(jobs) - len(results))
+            left = (time.perf_counter() - start) / len(results) * (len(cases) - len(results))
             if not quiet:
-                words = f"\r{len(results)} of {len(jobs)} done, {left:.0f} s left "
+                words = f"\r{len(results)} of {len(cases)} done, {left:.0f} s left "
                 print(words, end="" if left else "\n", file=sys.stderr, flush=True)
     return results
 
 
 def check_sizes(settings):
     """Raise SettingsError if a request, or what remains, is too small for the study."""
-    most = settings.patients * 4 // 5 - 20
-    if not 8 <= settings.forget <= most:
-        raise SettingsError(
-            f"--forget {settings.forget}: the allowed range is 8 to {most}: each request needs "
-            f"some rows, and 20 of the 80 % of {settings.patients} patients must remain"
-        )
+    reason = ": each request needs some rows, and 20 must remain of the 80 % who are trained on"
+    check_range("forget", settings.forget, 8, settings.patients * 4 // 5 - 20, reason)
 
 
 def prepare(settings, request, trial):
     """(forget, retain, test, original, ensemble, rng); forget and test are those of all trials."""
-    k = list(REQUESTS).index(request)
-    fixed, rng = (np.random.RandomState([settings.seed, k, *more]) for more in ([], [trial]))
-    forget = REQUESTS[request](settings.forget, fixed)
+    seed = [settings.seed, REQUESTS.index(request)]
+    fixed, rng = np.random.RandomState(seed), np.random.RandomState([*seed, trial])
+    forget = make_request(request, settings.forget, fixed)
     test = standardised(make_patients(1000, fixed))
     retain = standardised(make_patients(settings.patients * 4 // 5 - settings.forget, rng))
     recipe = {"init_scale": 0.5, "l2": 1e-3, "random_state": rng}
@@ -1227,78 +1138,59 @@ def prepare(settings, request, trial):
     return forget, retain, test, *models, rng
 
 
-def study_trial(settings, request, trial):
-    """{method: metrics} and {method: scores s z (m,) of the forget set} of one trial."""
-    forget, retain, test, original, ensemble, rng = prepare(settings, request, trial)
-    rows, scores, models = {}, {}, {}
+def study_trial(settings, case):
+    """{method: (metrics, scores s z (m,) of the forget set)} of one (request, trial)."""
+    forget, retain, test, original, ensemble, rng = prepare(settings, *case)
+    found, models = {}, {}
     for name, runner in {AGAIN: full_retrain, **METHODS}.items():
         start = ensemble if name == SISA else original
-        job = partial(runner, start, retain, forget, settings)
-        models[name], seconds = timed(job, rng, repeats=1)
+        model, seconds = timed(partial(runner, start, retain, forget, settings), rng, repeats=1)
+        models[name] = model
         # Full Retrain is the target; itself, it is measured against a second one: the noise floor
         target = models[AGAIN if name in (AGAIN, RETRAIN) else RETRAIN]
-        rows[name] = {
-            "seconds": seconds,
-            "test_accuracy": models[name].score(*test),
-            "retain_accuracy": models[name].score(*retain),
-            "forget_accuracy": models[name].score(*forget),
-            "gap_to_retrained": gap_to_retrained(models[name], target, forget.X),
-        }
-        z = models[name].decision_function(forget.X)
-        scores[name] = np.where(forget.y == 1, z, -z)
-    return rows, scores
-
-
-def estimates(values):
-    """Mean of each column over trials, and its 95 % interval as _low and _high (Student's t)."""
-    half = stdtrit(len(values) - 1, 0.975) * values.std() / np.sqrt(len(values))
-    ends = {"": values.mean(), "_low": values.mean() - half, "_high": values.mean() + half}
-    return {name + end: ends[end][name] for name in values for end in ends}
+        found[name] = (
+            {
+                "seconds": seconds,
+                "test_accuracy": model.score(*test),
+                "retain_accuracy": model.score(*retain),
+                "forget_accuracy": model.score(*forget),
+                "gap_to_retrained": gap_to_retrained(model, target, forget.X),
+            },
+            (2 * forget.y - 1) * model.decision_function(forget.X),
+        )
+    return found
 
 
 def study(settings, rng):
     """Three kinds of request, all methods, many trials, a per-patient attack: one figure."""
     check_sizes(settings)
-    trials = [(request, trial) for request in REQUESTS for trial in range(settings.trials)]
-    jobs, table = [partial(study_trial, settings, *trial) for trial in trials], {}
-    done = in_parallel(jobs, settings.quiet)
-    for k, request in enumerate(REQUESTS):
-        rows, scores = zip(*done[k * settings.trials : (k + 1) * settings.trials])
-        for name in METHODS:
-            values = pd.DataFrame([row[name] for row in rows])
-            target = AGAIN if name == RETRAIN else RETRAIN
-            told = (np.array([score[which] for score in scores]) for which in (name, target))
-            values["attack_accuracy"] = lira_attack(*told)
-            table[request, name] = estimates(values)
-    table = pd.DataFrame.from_dict(table, orient="index").rename_axis(["request", "method"])
-    return Report(table, study_text(table), {"method_study.png": study_figure(table)})
-
-
-def study_text(table):
-    """The means, the half-width of the attack's interval, and what they say."""
-    means = table[[name for name in table if not name.endswith(("_low", "_high"))]]
-    means = means.assign(half_width=table.attack_accuracy_high - table.attack_accuracy)
-    means.columns = means.columns.str.replace("_accuracy", " acc.")
-    target = table.xs(RETRAIN, level="method")
-    lost = target.test_accuracy - table.test_accuracy
-    worst = {"attack acc.": table.attack_accuracy, "time / retrain": table.seconds / target.seconds}
-    worst = pd.DataFrame({**worst, "test acc. lost": lost}).groupby("method", sort=False).max()
-    limits = [NOTICED, 0.2, 0.005]  # a fifth of the time, half a point of accuracy
-    good = worst.index[(worst.to_numpy() <= limits).all(axis=1)].drop(RETRAIN, errors="ignore")
-    lines = ["", "Worst of the three requests", worst.to_string(float_format="{:.3f}".format)]
-    lines += ["", "What it means"]
+    cases, rows = [(request, k) for request in REQUESTS for k in range(settings.trials)], []
+    found = dict(zip(cases, in_parallel(partial(study_trial, settings), cases, settings.quiet)))
     for request in REQUESTS:
-        forget, attack = (table.loc[request][f"{name}_accuracy"] for name in ("forget", "attack"))
-        lines += [
+        trials = [found[request, k] for k in range(settings.trials)]
+        for name in METHODS:
+            pair = name, AGAIN if name == RETRAIN else RETRAIN
+            told = lira_attack(*(np.array([trial[of][1] for trial in trials]) for of in pair))
+            for trial, right in zip(trials, told):
+                metrics = {**trial[name][0], "attack_accuracy": right}
+                rows.append({"request": request, "method": name, **metrics})
+    table = estimates(pd.DataFrame(rows).groupby(["request", "method"], sort=False))
+    worst = worst_case(table)
+    # told apart by luck only, a fifth of the time, half a point of accuracy
+    good = worst.index[(worst <= [NOTICED, 0.2, 0.005]).all(axis=1)]
+    lines = ["Worst of the requests", worst.to_string(float_format="{:.3f}".format), ""]
+    for request in REQUESTS:
+        forget, attack = table.forget_accuracy[request], table.attack_accuracy[request]
+        lines.append(
             f"{request}: forget accuracy goes from {forget[NAIVE]:.1%} to {forget[RETRAIN]:.1%}; "
             f"attack right about ascent {attack[ASCENT]:.0%}, a new retrain {attack[RETRAIN]:.0%}."
-        ]
+        )
     lines += [
         f"Attack right in up to {NOTICED:.0%}, up to a fifth of a retrain's time, half a point of "
         f"test accuracy lost, on all requests: {', '.join(good) or 'no method'}.",
         "Limits: one small network, few trials; the attack needs retrained models to compare with.",
     ]
-    return "\n".join([means.to_string(float_format="{:.4f}".format), *lines])
+    return table, lines, {"method_study.png": study_figure(table)}
 
 
 def one_by_one(settings, request):
@@ -1307,66 +1199,56 @@ def one_by_one(settings, request):
     Second, for each strategy, how far its last model is from answering all of them at once.
     """
     forget, retain, _, original, ensemble, rng = prepare(settings, request, trial=0)
-    ensemble.predict(forget.X)  # trains its shards, ahead of the requests
+    ensemble.train()  # ahead of the requests
     everybody = together(forget, retain)
     head = CertifiedHead(settings.hidden, rng).fit(everybody, rng)
-    first = {RETRAIN: original, SISA: ensemble, REWIND: original, NEWTON: original}
-    kept, seconds, models, rows = dict(first), dict.fromkeys([*first, HEAD], 0.0), {}, {}
+    first = {RETRAIN: original, SISA: ensemble, REWIND: original, NEWTON: original, HEAD: head}
+    runners = {**METHODS, HEAD: certified_removal}
+    start, models, seconds, rows, batch = dict(first), {}, dict.fromkeys(first, 0.0), {}, {}
     for asked in range(1, len(forget.y) + 1):
-        one, gone = (Rows(*(values[k:asked] for values in forget)) for k in (asked - 1, 0))
-        now = Rows(*(values[asked:] for values in everybody))
-        for name, start in kept.items():
-            job = partial(METHODS[name], start, now, one, settings)
+        now, one = everybody.at(slice(asked, None)), everybody.at(slice(asked - 1, asked))
+        for name in first:
+            job = partial(runners[name], start[name], now, one, settings)
             models[name], spent = timed(job, rng, repeats=1)
             seconds[name] += spent
-            gap = gap_to_retrained(models[name], models[RETRAIN], gone.X)
+        head = models[HEAD]
+        head_target = copy.copy(head).fit(now, rng, head.b)  # retrained with the same noise
+        for name, model in models.items():
+            target = head_target if name == HEAD else models[RETRAIN]
+            gap = gap_to_retrained(model, target, forget.X[:asked])
             rows[name, asked] = {"seconds": seconds[name], "gap_to_retrained": gap}
-        kept.update({name: models[name] for name in (SISA, NEWTON)})  # they go on from there
-        afresh, spent = timed(
-            lambda rng, now=now, one=one: head.remove(now, one, rng), rng, repeats=1
-        )
-        seconds[HEAD] += spent
-        gap = gap_to_retrained(head, copy.copy(head).fit(now, rng, head.b), gone.X)  # same noise
         budget = {"spent": head.spent, "allowed": head.allowed, "residual": head.residual(now)}
-        rows[HEAD, asked] = {
-            "seconds": seconds[HEAD],
-            "gap_to_retrained": gap,
-            **budget,
-            "afresh": afresh,
-        }
-    batch = {
-        name: gap_to_retrained(
-            METHODS[name](first[name], retain, forget, settings, rng), models[name], forget.X
-        )
-        for name in first
-    }
+        rows[HEAD, asked].update(budget, afresh=float(head.afresh))
+        start.update({name: models[name] for name in (SISA, NEWTON, HEAD)})  # on from there
+    for name in (RETRAIN, SISA, REWIND, NEWTON):
+        at_once = METHODS[name](first[name], retain, forget, settings, rng)
+        batch[name] = gap_to_retrained(at_once, models[name], forget.X)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["method", "asked"]), batch
 
 
 def sequential(settings, rng):
     """The same patients ask one by one; five strategies, one with a certificate: one figure."""
     check_sizes(settings)
-    requests = ["random", "clinic"]
-    jobs = [partial(one_by_one, settings, request) for request in requests]
-    tables, batches = zip(*in_parallel(jobs, settings.quiet))
-    table = pd.concat(dict(zip(requests, tables)), names=["request"])
-    last = table.groupby(["request", "method"], sort=False).last()[["seconds", "gap_to_retrained"]]
-    last["batch differs by"] = pd.concat([pd.Series(batch) for batch in batches], keys=requests)
+    requests = REQUESTS[:2]
+    tables, batches = zip(*in_parallel(partial(one_by_one, settings), requests, settings.quiet))
+    steps = pd.concat(dict(zip(requests, tables)), names=["request"])
+    groups = steps.groupby(["request", "method"], sort=False)
+    table = groups.agg({"seconds": "last", "gap_to_retrained": "mean", "afresh": "sum"})
+    table["afresh"] = table.afresh.astype(int)
+    table["certified"] = groups.afresh.count() - table.afresh  # within the budget
+    table["batch_differs_by"] = pd.concat(map(pd.Series, batches), keys=requests)
+    bounds = steps.residual / steps.spent.where(steps.afresh == 0)  # where there is a bound
     lines = []
     for request in requests:
-        head = table.xs((request, HEAD), level=("request", "method"))
-        times = last.seconds[request] / last.seconds[request, RETRAIN]
-        afresh = int(head.afresh.sum())
-        steps = head[~head.afresh.astype(bool)]  # where the bound is one
+        times, head = table.seconds[request], table.loc[request, HEAD]
+        times = ", ".join(f"{name} {t:.2f}" for name, t in (times / times[RETRAIN]).items())
         lines += [
-            f"{request}: {len(head) - afresh} of {len(head)} removals certified within the budget, "
-            f"{afresh} forced retrains; the true residual stays below "
-            f"{(steps.residual / steps.spent).max():.0%} of the bound.",
-            f"{request}: relative to retraining at every request {NEWTON} takes "
-            f"{times[NEWTON]:.2f}, {SISA} {times[SISA]:.2f}, {REWIND} {times[REWIND]:.2f}.",
+            f"{request}: {head.certified:.0f} removals certified within the budget, "
+            f"{head.afresh:.0f} forced retrains; the true residual stays below "
+            f"{bounds[request].max():.0%} of the bound.",
+            f"{request}: total time relative to retraining at every request: {times}.",
         ]
-    text = "\n".join([last.to_string(float_format="{:.4f}".format), "", "What it means", *lines])
-    return Report(table, text, {"sequential_requests.png": sequential_figure(table)})
+    return table, lines, {"sequential_requests.png": sequential_figure(steps)}
 
 
 # ---- Command line -------------------------------------------------------------------------------
@@ -1394,18 +1276,15 @@ def parse_arguments(argv):
     parser.add_argument("experiment", nargs="?", choices=list(EXPERIMENTS), default="demo")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     for option in fields(Settings):
-        defaults = [str(option.default)]
+        words = f"{option.metadata['meaning']} (default {option.default or 'none'}"
         for name, (_, others) in EXPERIMENTS.items():
-            defaults += [f"{name} {others[option.name]}"] if option.name in others else []
-        words = option.metadata["help"] + (
-            f" (default {', '.join(defaults)})" if option.default else ""
-        )
-        if option.type is bool:
-            how = {"action": "store_true"}
-        else:
-            how = {"type": option.type if option.type in (int, float) else str}
-            how["metavar"] = {"csv": "FILE", "output": "DIR"}.get(option.name, "N")
-        parser.add_argument("--" + option.name.replace("_", "-"), help=words, **how)
+            words += f", {name} {others[option.name]}" if option.name in others else ""
+        how = {
+            "type": option.type,
+            "metavar": {"csv": "FILE", "output": "DIR"}.get(option.name, "N"),
+        }
+        how = {"action": "store_true"} if option.type is bool else how
+        parser.add_argument("--" + option.name.replace("_", "-"), help=words + ")", **how)
     given = vars(parser.parse_args(argv))
     experiment = given.pop("experiment")
     return experiment, Settings(**{**EXPERIMENTS[experiment][1], **given})
@@ -1415,8 +1294,7 @@ def write(path, save):
     """Call save(path) so that the file is whole or not there: write beside it, then rename."""
     path = Path(path).resolve()
     if path.exists() and not path.is_file():  # a device such as /dev/null; or a folder, an error
-        save(path)
-        return
+        return save(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save(beside)
@@ -1429,21 +1307,25 @@ def write(path, save):
 
 def run(experiment, settings):
     """Run an experiment, write its files and print what it found. Raises OSError, SettingsError."""
-    for folder in (settings.output, Path(settings.csv or "").parent):
+    paths = []
+    for folder in (settings.output, Path(settings.csv).parent):
         Path(folder).mkdir(parents=True, exist_ok=True)  # fail now, not after the work
     with rc_context({**sns.axes_style("ticks"), **sns.plotting_context("notebook")}):
-        report = EXPERIMENTS[experiment][0](settings, np.random.RandomState(settings.seed))
-        paths = []
-        for name, figure in report.figures.items():
+        rng = np.random.RandomState(settings.seed)
+        table, lines, figures = EXPERIMENTS[experiment][0](settings, rng)
+        look = {"dpi": settings.dpi, "metadata": {"Software": None}}  # the same bytes each time
+        quick = {"compress_level": 1}  # a tenth larger, but three times as fast
+        for name, figure in figures.items():
             paths.append(Path(settings.output, name))
-            look = {"dpi": settings.dpi, "metadata": {"Software": None}}  # the same bytes each time
-            quick = {"compress_level": 1}  # a tenth larger, but three times as fast
             write(paths[-1], partial(figure.savefig, format="png", pil_kwargs=quick, **look))
-    if settings.csv is not None:
+    if settings.csv:
         paths.append(settings.csv)
-        write(settings.csv, report.table.to_csv)
+        write(settings.csv, table.to_csv)
     if not settings.quiet:
-        print(report.text, "", *(f"wrote {path}" for path in paths), sep="\n", flush=True)
+        means = table[[name for name in table if not name.endswith(("_low", "_high"))]]
+        means.columns = means.columns.str.replace("_accuracy", " acc.").str.split("_to_").str[0]
+        print(means.to_string(float_format="{:.4f}".format), "", *lines, "", sep="\n")
+        print(*(f"wrote {path}" for path in paths), sep="\n", flush=True)
 
 
 def main(argv=None):

@@ -54,7 +54,7 @@ def sweep_report():
 @pytest.mark.parametrize("name", [*FIGURES, "sweep"])
 def test_no_text_is_cut_off_or_overlaps_another(drawn, name):
     if name == "sweep":
-        drawn = {name: rendered(sweep_report().figures["parameter_sweep.png"])}
+        drawn = {name: rendered(sweep_report()[2]["parameter_sweep.png"])}
     boxes, page = drawn[name].words, drawn[name].bbox
     assert len(boxes) > 20
     for text, box in boxes:
@@ -103,13 +103,13 @@ def test_the_retrained_boundary_stands_dashed_in_every_map(drawn):
     for ax in maps:
         contours = [c for c in ax.collections if hasattr(c, "levels") and len(c.levels) == 1]
         assert len(contours) == 2  # the model's own, solid, and the retrained model's
-        assert contours[0].get_linestyle()[0][1] is None
-        assert contours[1].get_linestyle()[0][1] is not None
-        dashed.append(contours[1].get_paths()[0].vertices)
+        assert contours[1].get_linestyle()[0][1] is None
+        assert contours[0].get_linestyle()[0][1] is not None
+        dashed.append(contours[0].get_paths()[0].vertices)
         assert (ax.get_xlabel(), ax.get_ylabel())[ax is not maps[2]] in (
             "", "Age (years)", "Glucose (mg/dL)",
         )  # fmt: skip
-    own = next(c for c in maps[1].collections if hasattr(c, "levels") and len(c.levels) == 1)
+    _, own = (c for c in maps[1].collections if hasattr(c, "levels") and len(c.levels) == 1)
     for vertices in dashed:  # maps[1] is Full Retrain's own
         np.testing.assert_array_equal(vertices, own.get_paths()[0].vertices)
     assert "gap to retrained: 0.266" in all_text(drawn["boundaries"])
@@ -118,7 +118,7 @@ def test_the_retrained_boundary_stands_dashed_in_every_map(drawn):
 def test_the_boundary_is_where_the_network_says(patients):
     figure = rendered(mu.boundaries_figure(patients))
     for ax, model in zip(figure.axes, patients.models.values()):
-        contour = next(c for c in ax.collections if hasattr(c, "levels") and len(c.levels) == 1)
+        _, contour = (c for c in ax.collections if hasattr(c, "levels") and len(c.levels) == 1)
         points = contour.get_paths()[0].vertices
         X = (points - patients.data.scaler.mean_) / patients.data.scaler.scale_
         np.testing.assert_allclose(model.predict_proba(X)[:, 1], 0.5, atol=0.02)
@@ -149,11 +149,11 @@ def test_the_patient_table(drawn):
 
 
 def test_the_heat_map_holds_the_sweep():
-    report = sweep_report()
-    figure = rendered(report.figures["parameter_sweep.png"])
-    for ax, column in zip(figure.axes, report.table):
+    table, _, figures = sweep_report()
+    figure = rendered(figures["parameter_sweep.png"])
+    for ax, column in zip(figure.axes, table):
         shown = np.array([int(text.get_text().split()[0]) for text in ax.texts])
-        expected = (100 * report.table[column].unstack()).to_numpy().ravel()
+        expected = (100 * table[column].unstack()).to_numpy().ravel()
         np.testing.assert_allclose(shown, expected, atol=0.5 + 1e-9)
         assert len(ax.patches) == 3
         names = [text.get_text().split()[1] for text in ax.texts if "\n" in text.get_text()]

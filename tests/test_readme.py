@@ -40,7 +40,7 @@ def test_results_tables(name, fixture, request):
 
 
 def test_tuning_table(settings):
-    table = mu.sweep(settings, np.random.RandomState(42)).table
+    table, _, _ = mu.sweep(settings, np.random.RandomState(42))
     chosen = [(100, 0.5), (145, 0.7), (200, 1.0)]
     expected = [
         [str(epochs), str(multiplier), *map(percent, table.loc[(epochs, multiplier)])]
@@ -51,12 +51,12 @@ def test_tuning_table(settings):
 
 @pytest.fixture(scope="module")
 def study():
-    return mu.study(mu.Settings(learning_rate=1.0, epochs=400, quiet=True), None).table
+    return mu.study(mu.Settings(learning_rate=1.0, epochs=400, quiet=True), None)[0]
 
 
 @pytest.fixture(scope="module")
 def sequential():
-    return mu.sequential(mu.Settings(learning_rate=1.0, epochs=400, quiet=True), None).table
+    return mu.sequential(mu.Settings(learning_rate=1.0, epochs=400, quiet=True), None)[0]
 
 
 def numbers(cells):
@@ -92,11 +92,11 @@ def test_the_study_says_what_the_readme_says(study):
 def test_sequential_table(sequential):
     for method, *cells in table_of("sequential"):
         _, random_gap, _, clinic_gap = numbers(cells)
-        parts = [sequential.loc[request].loc[method] for request in ("random", "clinic")]
-        gaps = [part.gap_to_retrained.mean() for part in parts]
+        gaps = [sequential.gap_to_retrained[request, method] for request in ("random", "clinic")]
         assert [random_gap, clinic_gap] == pytest.approx(gaps, abs=2e-3, rel=0.1)
-    afresh = [int(sequential.loc[r].loc[mu.HEAD].afresh.sum()) for r in ("random", "clinic")]
-    assert afresh == [0, 5]
+    heads = sequential.xs(mu.HEAD, level="method")
+    assert list(heads.afresh) == [0, 5]
+    assert list(heads.certified) == [80, 75]
     assert "All 80 random patients are certified" in README
     assert "forces 5 retrains" in " ".join(README.split())
 
@@ -118,7 +118,7 @@ def test_numbers_in_the_readme_text(patients, settings):
     ascent, naive = patients.results.loc[mu.ASCENT], patients.results.loc[mu.NAIVE]
     n_forget, n_test = 80, 100
     error = np.sqrt((n_forget + n_test + 1) / (12 * n_forget * n_test))
-    sweep = mu.sweep(settings, np.random.RandomState(42)).text
+    sweep = "\n".join(mu.sweep(settings, np.random.RandomState(42))[1])
     nearer, of_all, best = re.search(
         r"(\d+) of (\d+) settings .* gap (\S+) at best", sweep
     ).groups()
@@ -146,7 +146,7 @@ def test_what_other_seeds_give():
     for seed in range(30):
         settings, rng = mu.Settings(seed=seed), np.random.RandomState(seed)
         data = mu.hospital_data(settings, rng)
-        original = mu.train_original(data, settings, rng)
+        original = mu.TwoLayerMLP(random_state=rng).fit(*data.train)
         ascent = mu.gradient_ascent(original, data.retain, data.forget, settings, rng)
         accuracies.append(100 * ascent.score(*data.forget))
     low, high, mean = min(accuracies), max(accuracies), np.mean(accuracies)
