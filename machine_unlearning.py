@@ -82,8 +82,8 @@ class SettingsError(ValueError):
 def check_range(name, value, low, high, reason=""):
     """Raise SettingsError unless low <= value <= high; NaN is in no range."""
     if not low <= value <= high:
-        flag = name.replace("_", "-")
-        raise SettingsError(f"--{flag} {value}: the allowed range is {low:,} to {high:,}{reason}")
+        words = f"the allowed range is {low:,} to {high:,}{reason}"
+        raise SettingsError(f"--{name.replace('_', '-')} {value}: {words}")
 
 
 def setting(default, meaning, *limits):
@@ -128,15 +128,14 @@ def make_patients(n_patients=500, random_state=42):
     """
     check_scalar(n_patients, "n_patients", Integral, min_val=2)
     rng, healthy = check_random_state(random_state), n_patients // 2
-    groups = [
-        pd.DataFrame({"age": rng.normal(*age, n), "glucose": rng.normal(*glucose, n)})
-        for n, age, glucose in [  # number, mean and spread of age, and of glucose
-            (healthy, (40, 10), (100, 15)),
-            (n_patients - healthy, (55, 12), (150, 20)),  # the diabetics: older, more sugar
-        ]
-    ]
+    groups = []
+    for diagnosis, n, age, glucose in [  # age and glucose: mean and spread
+        ("Healthy", healthy, (40, 10), (100, 15)),
+        ("Diabetic", n_patients - healthy, (55, 12), (150, 20)),  # older, more sugar
+    ]:
+        columns = {"age": rng.normal(*age, n), "glucose": rng.normal(*glucose, n)}
+        groups.append(pd.DataFrame({**columns, "diagnosis": diagnosis}))
     patients = pd.concat(groups, ignore_index=True)
-    patients["diagnosis"] = np.where(patients.index < healthy, "Healthy", "Diabetic")
     patients.insert(0, "patient_id", 1000 + np.arange(n_patients))
     return patients
 
@@ -207,6 +206,7 @@ def abstract_data(settings, rng):
 # For the study: features are standardised with constants, so that no scaler remembers anybody
 POPULATION = np.array([[47.5, 125], [13.3, 30.7]])  # mean and spread of age and glucose
 REQUESTS = "random", "clinic", "atypical"
+NEEDED = ": each request needs some rows, and 20 of the 80 % who are trained on must remain"
 
 
 def standardised(patients):
@@ -1119,12 +1119,6 @@ def in_parallel(function, cases, quiet):
     return results
 
 
-def check_sizes(settings):
-    """Raise SettingsError if a request, or what remains, is too small for the study."""
-    reason = ": each request needs some rows, and 20 must remain of the 80 % who are trained on"
-    check_range("forget", settings.forget, 8, settings.patients * 4 // 5 - 20, reason)
-
-
 def prepare(settings, request, trial):
     """(forget, retain, test, original, ensemble, rng); forget and test are those of all trials."""
     seed = [settings.seed, REQUESTS.index(request)]
@@ -1163,7 +1157,7 @@ def study_trial(settings, case):
 
 def study(settings, rng):
     """Three kinds of request, all methods, many trials, a per-patient attack: one figure."""
-    check_sizes(settings)
+    check_range("forget", settings.forget, 8, settings.patients * 4 // 5 - 20, NEEDED)
     cases, rows = [(request, k) for request in REQUESTS for k in range(settings.trials)], []
     found = dict(zip(cases, in_parallel(partial(study_trial, settings), cases, settings.quiet)))
     for request in REQUESTS:
@@ -1228,7 +1222,7 @@ def one_by_one(settings, request):
 
 def sequential(settings, rng):
     """The same patients ask one by one; five strategies, one with a certificate: one figure."""
-    check_sizes(settings)
+    check_range("forget", settings.forget, 8, settings.patients * 4 // 5 - 20, NEEDED)
     requests = REQUESTS[:2]
     tables, batches = zip(*in_parallel(partial(one_by_one, settings), requests, settings.quiet))
     steps = pd.concat(dict(zip(requests, tables)), names=["request"])

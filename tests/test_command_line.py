@@ -96,9 +96,10 @@ def test_the_csv_of_the_sweep(tmp_path):
     assert len(table) == table.epochs.nunique() * table.multiplier.nunique()
 
 
-def test_quiet(tmp_path):
-    done = run(*QUICK, "--quiet", cwd=tmp_path)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_quiet(tmp_path, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert mu.main([*QUICK, "--quiet"]) == 0
+    assert capfd.readouterr() == ("", "")
     assert len(list((tmp_path / "output").iterdir())) == 4
 
 
@@ -157,12 +158,14 @@ def test_usage_errors(tmp_path, capsys, monkeypatch, arguments, flag):
 @pytest.mark.parametrize(
     "where", [("--output", "taken"), ("--output", "taken/below"), ("--csv", "taken/table.csv")]
 )
-def test_a_file_stands_where_a_folder_should(tmp_path, where):
+def test_a_file_stands_where_a_folder_should(tmp_path, where, capfd, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "taken").write_text("mine")
-    done = run(*QUICK, *where, cwd=tmp_path)
-    assert done.returncode == 1
-    assert one_line(done.stderr)
-    assert "taken" in done.stderr
+    assert mu.main([*QUICK, *where]) == 1
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert one_line(err)
+    assert "taken" in err
     assert (tmp_path / "taken").read_text() == "mine"
 
 

@@ -163,7 +163,9 @@ def test_ctrl_c_ends_it_at_once(tmp_path, experiment):
         [sys.executable, "-B", SCRIPT, experiment], cwd=tmp_path, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    time.sleep(6)  # the workers are at work
+    while not (tmp_path / "output").exists():  # it has begun
+        time.sleep(0.01)
+    time.sleep(3)  # the workers are at work
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
     start = time.monotonic()
     out, err = process.communicate(timeout=30)
