@@ -535,7 +535,8 @@ class Sisa(TwoLayerMLP):
     def forward(self, X):
         """None, and the logits (n, 1) of the mean probability of X (n, d)."""
         z = np.array([network.forward(X)[1] for network in self.train()])
-        return None, np.log(expit(z).mean(axis=0)) - np.log(expit(-z).mean(axis=0))
+        p, rest = (np.logaddexp.reduce(-np.logaddexp(0, s)) for s in (-z, z))  # logs of the sums
+        return None, p - rest
 
 
 def sisa(original, retain, forget, settings, rng):
@@ -887,11 +888,11 @@ def patients_figure(comparison, n_rows=15):
     )  # fmt: skip
     table.auto_set_font_size(False)
     table.set_fontsize(12)
-    counts, total = comparison.results.loc[ASCENT].astype(int), len(data.asked)
+    total, counts = len(data.asked), comparison.results.loc[ASCENT].astype(int)
+    harm = f"{counts.harmed} from right to wrong, {counts.mended} from wrong to right"
     fig.suptitle(
-        f"The first {len(asked)} of the {total} patients who asked. {ASCENT} changes\n"
-        f"{counts.predictions_changed} of the {total} predictions, {counts.harmed} from right to "
-        f"wrong, {counts.mended} from wrong to right; "
+        f"The first {len(asked)} of the {total} patients who asked. Of all {total} predictions\n"
+        f"{ASCENT} changes {counts.predictions_changed}: {harm}; "
         f"{RETRAIN} changes {comparison.results.predictions_changed[RETRAIN]}"
     )
     return fig
