@@ -909,7 +909,7 @@ def sweep_figure(table, targets, marked):
         for setting, name in marked.items():
             words.loc[setting] += f"\n{name}"
             corner = values.columns.get_loc(setting[1]), values.index.get_loc(setting[0])
-            ax.add_patch(Rectangle(corner, 1, 1, fill=False, lw=2.5, zorder=2))
+            ax.add_patch(Rectangle(corner, 1, 1, fill=False, ec="black", lw=2.5, zorder=2))
         sns.heatmap(values, ax=ax, annot=words, annot_kws={"color": "black"}, **look)
         ax.set(xlabel="multiplier (ascent step / descent step)", ylabel="epochs of ascent")
         name = column.replace("_", " ").capitalize()
@@ -1040,7 +1040,7 @@ def conclusions(comparison):
         f"they disagree on {ascent.disagree}.",
         f"On the test set it is right about {ascent.test_accuracy:.1%}, {RETRAIN} about "
         f"{retrained.test_accuracy:.1%}: {verdict}.",
-        f"The loss attack finds {'no' if hidden else 'a'} difference between them"
+        f"The loss attack finds {'no' if hidden else 'a'} difference between the two"
         f"{'; to pass it says little' if hidden and not useful else ''}.",
         f"{ASCENT} takes {1000 * ascent.seconds:.1f} ms, {RETRAIN} "
         f"{1000 * retrained.seconds:.1f}: {retrained.seconds / ascent.seconds:.1f} times as fast.",
@@ -1319,7 +1319,7 @@ def run(experiment, settings):
     if not settings.quiet:
         means = table[[name for name in table if not name.endswith(("_low", "_high"))]]
         means.columns = means.columns.str.replace("_accuracy", " acc.").str.split("_to_").str[0]
-        print(means.to_string(float_format="{:.4f}".format), "", *lines, "", sep="\n")
+        print(means.to_string(na_rep="", float_format="{:.4f}".format), "", *lines, "", sep="\n")
         print(*(f"wrote {path}" for path in paths), sep="\n", flush=True)
 
 

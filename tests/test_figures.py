@@ -155,7 +155,7 @@ def test_the_heat_map_holds_the_sweep():
         shown = np.array([int(text.get_text().split()[0]) for text in ax.texts])
         expected = (100 * table[column].unstack()).to_numpy().ravel()
         np.testing.assert_allclose(shown, expected, atol=0.5 + 1e-9)
-        assert len(ax.patches) == 3
+        assert [frame.get_edgecolor() for frame in ax.patches] == [(0, 0, 0, 1)] * 3
         names = [text.get_text().split()[1] for text in ax.texts if "\n" in text.get_text()]
         assert names == ["mild", "classic", "harsh"]
         assert "target: 9" in ax.get_title()
