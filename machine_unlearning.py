@@ -237,11 +237,6 @@ def make_request(kind, n, rng):
 BLOCK = 2048  # rows at a time: their hidden layer (2048 x 20 floats, 320 KB) fits a core's cache
 
 
-def cross_entropy(z, y):
-    """-log of the probability of each label, from logits z (n,): log(1 + exp(-s z)), s = 2y - 1."""
-    return np.logaddexp(0, np.where(y == 1, -z, z))
-
-
 class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     """A binary classifier: d inputs -> h tanh units -> one sigmoid unit.
 
@@ -280,8 +275,6 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
             part, values = np.split(values, [parameter.size])
             parameter[...] = part.reshape(parameter.shape)
 
-    # Forward: from rows to probabilities
-
     def forward(self, X):
         """Hidden layer A (n, h) and logits z (n, 1) of X (n, d)."""
         A = np.tanh(X @ self.W1_ + self.b1_)
@@ -301,12 +294,10 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         positive = self.decision_function(X) > 0
         return self.classes_[positive.astype(int)]
 
-    # Loss: how wrong they are
-
     def losses(self, X, y):
-        """Cross-entropy (n,) of each row of X (n, d), y (n,)."""
-        X, y = self._check(X, y)
-        return cross_entropy(self.forward(X)[1][:, 0], y)
+        """Cross-entropy (n,) of each row, y (n,) of 0 and 1: log(1 + exp(-s z)), s = 2y - 1."""
+        z = self.forward(X)[1][:, 0]
+        return np.logaddexp(0, np.where(y == 1, -z, z))
 
     def penalty(self):
         """The part of the loss that no row causes."""
@@ -314,9 +305,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
     def loss(self, X, y):
         """What fit makes small: the mean cross-entropy of X (n, d), y (n,) plus the penalty."""
-        return self.losses(X, y).mean() + self.penalty()
-
-    # Backward: the slope of the loss in every weight
+        return self.losses(*self._check(X, y)).mean() + self.penalty()
 
     def gradient(self, X, y):
         """Slopes of the loss in W1, b1, W2 and b2, shaped like them; y (n,) is 0 or 1.
@@ -336,8 +325,6 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
             db2 = db2 + error.sum(axis=0)  # (1,)
         return dW1, db1, dW2, db2
 
-    # Training and its reverse
-
     def steps(self, X, y, rate, epochs):
         """Full-batch gradient descent for a number of epochs; with a negative rate, ascent."""
         for _ in range(epochs):
@@ -349,8 +336,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     def fit(self, X, y):
         """Train from scratch on X (n, d), y (n,); returns self.
 
-        Raises ValueError if X or y hold NaN or infinity or differ in length, or y has not exactly
-        two classes.
+        Raises ValueError for NaN, infinity, unequal lengths, or not exactly two classes.
         """
         check_scalar(self.hidden_size, "hidden_size", Integral, min_val=1)
         check_scalar(self.epochs, "epochs", Integral, min_val=0)
@@ -369,10 +355,9 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     def unlearn(self, X_forget, y_forget, epochs=145, multiplier=0.7):
         """Gradient ascent on the loss of X_forget (n, d), y_forget (n,); in place, returns self.
 
-        Training backwards, at multiplier times its step, on the rows to forget alone: nothing
-        holds the other predictions in place. Known as NegGrad, a baseline in Golatkar et al., CVPR
-        2020, arXiv 1911.04933. Raises NotFittedError before fit, ValueError for rows that fit
-        would refuse and for labels that it has not seen.
+        Training backwards, at multiplier times its step: nothing holds the other predictions in
+        place. Known as NegGrad: Golatkar et al., CVPR 2020, arXiv 1911.04933. Raises NotFittedError
+        before fit, ValueError for rows that fit would refuse and for labels that it has not seen.
         """
         check_scalar(epochs, "epochs", Integral, min_val=0)
         X, y = self._check(X_forget, y_forget)
@@ -489,8 +474,8 @@ def gauss_newton(original, retain, forget, settings, rng, steps=12, damping=3e-2
     pull = 0.5 / max(original.learning_rate * original.epochs, 1e-6)
 
     def objective():
-        loss = cross_entropy(model.forward(retain.X)[1][:, 0], retain.y).mean() + model.penalty()
-        return loss + pull / 2 * np.sum((model.weights - start) ** 2)
+        pulled = pull / 2 * np.sum((model.weights - start) ** 2)
+        return model.losses(*retain).mean() + model.penalty() + pulled
 
     best, value = model.weights, objective()
     for _ in range(steps):
@@ -507,9 +492,9 @@ def gauss_newton(original, retain, forget, settings, rng, steps=12, damping=3e-2
 class Sisa(TwoLayerMLP):
     """An ensemble made for exact forgetting: S networks, each trained on a shard of its own.
 
-    A shard's rows come in R slices; stage r trains on slices 1 to r, and the network after each
-    stage is kept. To delete a row, its shard goes back to the last stage that has not seen it.
-    The prediction is the mean probability. Bourtoule et al., IEEE S&P 2021, arXiv 1912.03817.
+    A shard's rows come in R slices; stage r trains on slices 1 to r, and its network is kept. To
+    delete a row, its shard goes back to the last stage that has not seen it. The prediction is the
+    mean probability. Bourtoule et al., IEEE S&P 2021, arXiv 1912.03817.
     """
 
     SHARDS, SLICES = 5, 2
@@ -1025,15 +1010,15 @@ def conclusions(comparison):
     ascent, retrained, naive = (results.loc[name] for name in (ASCENT, RETRAIN, NAIVE))
     useful, _, hidden, _ = (low <= x <= high for x, low, high in validate(comparison).values())
     n, times = len(comparison.data.asked), ascent.gap_to_retrained / naive.gap_to_retrained
+    nearer = f"{'nearer' if times < 1 else 'not nearer'} than doing nothing"
     verdict = "as useful" if useful else "everybody pays, not only those who asked"
     return [
         f"{RETRAIN} never saw the {n} and is right about {retrained.forget_accuracy:.1%} of them: "
         "it knows them from the others.",
         f"So {retrained.forget_accuracy:.1%} is the target of forget accuracy, and 50% is not.",
-        f"{NAIVE} leaves a gap of {naive.gap_to_retrained:.4f}; a second retrain, with other "
-        f"initial weights, one of {comparison.noise_floor:.4f}.",
-        f"{ASCENT} has {ascent.gap_to_retrained:.4f}, {times:.1f} times that of {NAIVE}: "
-        f"{'nearer' if times < 1 else 'not nearer'} than doing nothing.",
+        f"A second retrain is {comparison.noise_floor:.4f} away from the first, {NAIVE} "
+        f"{naive.gap_to_retrained:.4f},",
+        f"{ASCENT} {ascent.gap_to_retrained:.4f}, {times:.1f} times as much: {nearer}.",
         f"It changes {ascent.predictions_changed} of {n} predictions: {ascent.harmed} from right "
         f"to wrong, {ascent.mended} from wrong to right;",
         f"{ascent.towards} towards what {RETRAIN} says, {ascent.away} away from it; in the end "
