@@ -465,10 +465,10 @@ def gauss_newton(original, retain, forget, settings, rng, steps=12, damping=3e-2
 
     theta <- theta - (G + pull + damping)^-1 (slope + pull (theta - first weights)), repeated; one
     undamped step is the influence function of Koh & Liang, ICML 2017, arXiv 1703.04730. Damping
-    shrinks after a step down and grows after one up, which is taken back (Levenberg-Marquardt).
-    Training stops early, which acts like a pull towards its first weights, weaker the longer it
-    lasts; without it the walk would go further than any retraining, and be noticed. Its factor of
-    1/2 and the number of steps were chosen by trial.
+    shrinks after a step down and grows after one up, which is taken back (Levenberg-Marquardt):
+    else the walk loses its way among the clinic's requests one by one. Training stops early, which
+    acts like a pull towards its first weights, weaker the longer it lasts; without it the walk goes
+    further than any retraining, and is noticed. Its 1/2 and the steps were chosen by trial.
     """
     model, start = copy.deepcopy(original), original.checkpoints_[0]
     pull = 0.5 / max(original.learning_rate * original.epochs, 1e-6)
