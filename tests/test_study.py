@@ -134,8 +134,22 @@ def test_the_output_of_the_study(small):
     _, done, folder = small
     assert [path.name for path in (folder / "output").iterdir()] == ["method_study.png"]
     assert done.stdout.isascii()
+    assert "_low" not in done.stdout
+    assert f"{small[0].gap_to_retrained[1]:.4f}" in done.stdout
     assert "12 of 12 done, 0 s left" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_worst_case():
+    """Two requests; of each metric the worse one counts, whichever request it comes from."""
+    index = pd.MultiIndex.from_product(
+        [["one", "two"], [mu.RETRAIN, mu.NEWTON]], names=["request", "method"]
+    )
+    columns = ["attack_accuracy", "seconds", "test_accuracy"]
+    values = [[0.5, 2.0, 0.90], [0.7, 1.0, 0.80], [0.5, 4.0, 0.95], [0.6, 3.0, 0.94]]
+    worst = mu.worst_case(pd.DataFrame(values, index, columns))
+    np.testing.assert_allclose(worst.loc[mu.NEWTON], [0.7, 0.75, 0.10])
+    np.testing.assert_allclose(worst.loc[mu.RETRAIN], [0.5, 1, 0])
 
 
 def test_the_figure_shows_the_table(small):
