@@ -1128,16 +1128,10 @@ def study_trial(settings, case):
         models[name] = model
         # Full Retrain is the target; itself, it is measured against a second one: the noise floor
         target = models[AGAIN if name in (AGAIN, RETRAIN) else RETRAIN]
-        found[name] = (
-            {
-                "seconds": seconds,
-                "test_accuracy": model.score(*test),
-                "retain_accuracy": model.score(*retain),
-                "forget_accuracy": model.score(*forget),
-                "gap_to_retrained": gap_to_retrained(model, target, forget.X),
-            },
-            (2 * forget.y - 1) * model.decision_function(forget.X),
-        )
+        sets = {"test_accuracy": test, "retain_accuracy": retain, "forget_accuracy": forget}
+        metrics = {"seconds": seconds, **{key: model.score(*rows) for key, rows in sets.items()}}
+        metrics["gap_to_retrained"] = gap_to_retrained(model, target, forget.X)
+        found[name] = metrics, (2 * forget.y - 1) * model.decision_function(forget.X)
     return found
 
 
@@ -1259,10 +1253,8 @@ def parse_arguments(argv):
         words = f"{option.metadata['meaning']} (default {option.default or 'none'}"
         for name, (_, others) in EXPERIMENTS.items():
             words += f", {name} {others[option.name]}" if option.name in others else ""
-        how = {
-            "type": option.type,
-            "metavar": {"csv": "FILE", "output": "DIR"}.get(option.name, "N"),
-        }
+        metavar = {"csv": "FILE", "output": "DIR"}.get(option.name, "N")
+        how = {"type": option.type, "metavar": metavar}
         how = {"action": "store_true"} if option.type is bool else how
         parser.add_argument("--" + option.name.replace("_", "-"), help=words + ")", **how)
     given = vars(parser.parse_args(argv))
