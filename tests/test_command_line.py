@@ -141,6 +141,7 @@ def test_version(capsys):
         (["--patients", "60"], "--forget"),
         (["cook"], "'cook'"),
         (["demo", "--see", "1"], "--see"),
+        (["--sed", "3"], "--sed"),
     ],
 )
 def test_usage_errors(tmp_path, capsys, monkeypatch, arguments, flag):
@@ -173,6 +174,8 @@ def test_csv_is_a_folder(tmp_path):
     done = run(*QUICK, "--csv", ".", cwd=tmp_path)
     assert done.returncode == 1
     assert one_line(done.stderr)
+    assert "folder" in done.stderr
+    assert not list(tmp_path.rglob("*.png"))  # said before the work, not after
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")

@@ -71,7 +71,7 @@ def test_no_text_is_cut_off_or_overlaps_another(drawn, name):
 def test_bars_are_the_results(patients, drawn, name):
     results = patients.results
     panels = {
-        "Time": 1000 * results.seconds,
+        "Time in ms": 1000 * results.seconds,
         "Accuracy on the test set": 100 * results.test_accuracy,
         "Accuracy on the 80 to be forgotten": 100 * results.forget_accuracy,
         "Accuracy on the 80": 100 * results.forget_accuracy,
@@ -92,7 +92,7 @@ def test_bars_are_the_results(patients, drawn, name):
         assert values[mu.RETRAIN] in lines  # the target stands in every metric panel
         assert (50 in lines) == ("80" in ax.get_title())
         legend = "\n".join(text.get_text() for text in ax.get_legend().get_texts())
-        assert "the target" in legend or ax.get_title() == "Time"
+        assert "the target" in legend or ax.get_title() == "Time in ms"
         assert ("50 %" in legend) == ("80" in ax.get_title())
     assert found == {"performance": 3, "concrete": 1}[name]
 

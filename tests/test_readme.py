@@ -51,12 +51,13 @@ def test_tuning_table(settings):
 
 @pytest.fixture(scope="module")
 def study():
-    return mu.study(mu.Settings(learning_rate=1.0, epochs=400, quiet=True), None)[0]
+    return mu.study(mu.Settings(**mu.EXPERIMENTS["study"][1], quiet=True), None)[0]
 
 
 @pytest.fixture(scope="module")
 def sequential():
-    return mu.sequential(mu.Settings(learning_rate=1.0, epochs=400, quiet=True), None)[0]
+    settings = mu.Settings(**mu.EXPERIMENTS["sequential"][1], quiet=True)
+    return mu.sequential(settings, None)[0]
 
 
 def numbers(cells):
@@ -81,7 +82,7 @@ def test_study_tables(study):
 def test_the_study_says_what_the_readme_says(study):
     worst = study.attack_accuracy.groupby("method").max()
     assert worst.index[worst <= mu.NOTICED].drop(mu.RETRAIN).tolist() == [mu.NEWTON]
-    assert (study.xs(mu.ASCENT, level="method").attack_accuracy > 0.99).all()
+    assert (study.xs(mu.ASCENT, level="method").attack_accuracy > 0.95).all()
     assert (abs(study.xs(mu.RETRAIN, level="method").attack_accuracy - 0.5) <= 0.03).all()
     lost = study.test_accuracy.xs(mu.RETRAIN, level="method") - study.test_accuracy.xs(
         mu.NEWTON, level="method"
@@ -95,8 +96,8 @@ def test_sequential_table(sequential):
         gaps = [sequential.gap_to_retrained[request, method] for request in ("random", "clinic")]
         assert [random_gap, clinic_gap] == pytest.approx(gaps, abs=2e-3, rel=0.1)
     heads = sequential.xs(mu.HEAD, level="method")
-    assert list(heads.afresh) == [0, 5]
-    assert list(heads.certified) == [80, 75]
+    assert list(heads.forced_retrains) == [0, 5]
+    assert list(heads.certificates) == [80, 75]
     assert "All 80 random patients are certified" in README
     assert "forces 5 retrains" in " ".join(README.split())
 
