@@ -48,6 +48,7 @@ import sys
 import time
 from dataclasses import dataclass, field, fields
 from functools import partial
+from io import BytesIO
 from multiprocessing import get_context
 from numbers import Integral
 from pathlib import Path
@@ -743,6 +744,14 @@ TARGET_LINE = {"color": "black", "linestyle": "--", "linewidth": 1.8}  # the ret
 CLASSIC_LINE = {"color": "black", "linestyle": ":", "linewidth": 1.8}  # 50 %
 
 
+class NotebookFigure(Figure):
+    """A figure that pyplot does not know of, and that a notebook shows nevertheless, once."""
+
+    def _repr_png_(self):
+        self.savefig(buffer := BytesIO(), format="png")
+        return buffer.getvalue()
+
+
 def draw_bars(ax, values, title, unit, classic=False):
     """One bar per method from values, a Series; the retrained model's value as a dashed line."""
     names = [name.replace(" ", "\n") for name in values.index]
@@ -794,7 +803,7 @@ def add_legend(fig, classes):
 def performance_figure(comparison):
     """Three panels: what each method costs, and what it does to the two accuracies."""
     results, n_forget = comparison.results, len(comparison.data.asked)
-    fig = Figure(figsize=(13, 5))
+    fig = NotebookFigure(figsize=(13, 5))
     axes = fig.subplots(1, 3, sharey=True)
     fig.subplots_adjust(left=0.09, right=0.99, top=0.85, bottom=0.19, wspace=0.06)
     draw_bars(axes[0], 1000 * results.seconds, "Time in ms", "ms")
@@ -811,7 +820,7 @@ def performance_figure(comparison):
 def boundaries_figure(comparison):
     """Four maps, one per model, each with the retrained model's boundary and the forget rows."""
     data, gaps = comparison.data, comparison.results.gap_to_retrained
-    fig = Figure(figsize=(10, 9))
+    fig = NotebookFigure(figsize=(10, 9))
     axes = fig.subplots(2, 2, sharex=True, sharey=True).ravel()
     fig.subplots_adjust(left=0.08, right=0.86, top=0.89, bottom=0.14, wspace=0.05, hspace=0.21)
     for ax, name in zip(axes, comparison.models):
@@ -831,7 +840,7 @@ def boundaries_figure(comparison):
 def concrete_figure(comparison):
     """Four panels: who asked; right and wrong before; the same after ascent; the accuracies."""
     data, forget, n_forget = comparison.data, comparison.data.forget, len(comparison.data.asked)
-    fig = Figure(figsize=(11, 9))
+    fig = NotebookFigure(figsize=(11, 9))
     (who, before), (after, bars) = fig.subplots(2, 2)
     fig.subplots_adjust(left=0.07, right=0.98, top=0.95, bottom=0.19, wspace=0.3, hspace=0.28)
     for ax, name, when in ((before, ORIGINAL, "Before"), (after, ASCENT, f"After {ASCENT}")):
@@ -863,7 +872,7 @@ def patients_figure(comparison, n_rows=15):
     changed = cells["Original"] != cells[ASCENT]
     after = np.where(cells[ASCENT] == cells["Actual"], "now right", "now wrong")
     cells["Changed?"] = np.where(changed, after, "no")
-    fig = Figure(figsize=(12, 8))
+    fig = NotebookFigure(figsize=(12, 8))
     ax = fig.add_axes([0.02, 0.02, 0.96, 0.87])
     ax.axis("off")
     width, tint = len(cells.columns), METHOD_COLORS[ASCENT]
@@ -886,7 +895,7 @@ def patients_figure(comparison, n_rows=15):
 
 def sweep_figure(table, targets, marked):
     """Heat maps of test and forget accuracy; targets: the retrained model's value of each."""
-    fig = Figure(figsize=(13, 6.5), layout="constrained")
+    fig = NotebookFigure(figsize=(13, 6.5), layout="constrained")
     damage = sns.blend_palette([PALETTE[3], "white"], as_cmap=True)
     look = {"vmin": 0, "vmax": 100, "cmap": damage, "linewidths": 1, "cbar": False, "fmt": ""}
     for ax, column in zip(fig.subplots(1, 2), table):
@@ -935,7 +944,7 @@ def draw_estimates(ax, part, column):
 
 def study_figure(table):
     """A row of panels for each request, a panel for each metric."""
-    fig = Figure(figsize=(16, 10.5), layout="constrained")
+    fig = NotebookFigure(figsize=(16, 10.5), layout="constrained")
     for row, request in zip(fig.subplots(len(REQUESTS), len(PANELS), sharey=True), REQUESTS):
         part = table.loc[request]
         for ax, column in zip(row, PANELS):
@@ -965,7 +974,7 @@ STRATEGIES = {  # name -> colour in the palette, line
 
 def sequential_figure(steps):
     """For either request: the time so far, the gap so far, and the certificate's budget."""
-    fig = Figure(figsize=(15, 8.5), layout="constrained")
+    fig = NotebookFigure(figsize=(15, 8.5), layout="constrained")
     requests = steps.index.unique("request")
     for row, request in zip(fig.subplots(len(requests), 3, sharey="col"), requests):
         part, head = steps.loc[request], steps.loc[request].loc[HEAD]

@@ -170,6 +170,12 @@ def test_figures_also_draw_when_there_is_no_boundary(settings):
             rendered(draw(comparison))
 
 
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_notebook_shows_the_figure(drawn, name):
+    """Without pyplot a notebook asks the object itself for its picture."""
+    assert drawn[name]._repr_png_().startswith(b"\x89PNG")
+
+
 def test_nothing_is_left_open_or_changed(tmp_path):
     before, parameters = plt.get_fignums(), dict(mpl.rcParams)
     assert mu.main(["--output", str(tmp_path), "--quiet", "--dpi", "20"]) == 0
