@@ -114,6 +114,25 @@ def test_the_noise_floor_half_way():
         assert words in " ".join(README.split())
 
 
+def test_the_accuracy_of_the_head():
+    settings, found = mu.Settings(**mu.EXPERIMENTS["sequential"][1]), []
+    for request in ("random", "clinic"):
+        forget, retain, test, _, ensemble, rng = mu.prepare(settings, request, 0)
+        ensemble.train()
+        head, everybody = mu.CertifiedHead(20, rng), mu.together(forget, retain)
+        for noise in (None, np.zeros(20)):
+            p = head.fit(everybody, rng, noise).predict_proba(test.X)[:, 1]
+            found.append(100 * np.mean((p > 0.5) == test.y))
+    sentence = (
+        r"about (\d+) % before the random request and (\d+) % before the clinic's "
+        r"\(without noise (\d+) and (\d+) %\)"
+    )
+    random, clinic, random_quiet, clinic_quiet = map(
+        int, re.search(sentence, " ".join(README.split())).groups()
+    )
+    assert found == pytest.approx([random, random_quiet, clinic, clinic_quiet], abs=0.8)
+
+
 def test_numbers_in_the_readme_text(patients, settings):
     text = " ".join(README.split())
     ascent, naive = patients.results.loc[mu.ASCENT], patients.results.loc[mu.NAIVE]
