@@ -506,6 +506,7 @@ class Sisa(TwoLayerMLP):
         rows, rng = Rows(*self._check(X, y, first=True)), check_random_state(self.random_state)
         shards = np.array_split(rng.permutation(len(rows.y)), self.SHARDS)
         self.slices_ = [[rows.at(i) for i in np.array_split(s, self.SLICES)] for s in shards]
+        # a network of no epochs has its first weights only
         blank = TwoLayerMLP(**self.get_params()).set_params(random_state=rng, epochs=0)
         self.chains_ = [[copy.deepcopy(blank.fit(X, y))] for _ in shards]  # networks by stage
         return self
@@ -700,8 +701,8 @@ class Comparison(NamedTuple):
 
 def compare(data, settings, rng):
     """Train, answer the request with every classic method, measure; returns a Comparison."""
-    blank = TwoLayerMLP(settings.hidden, settings.learning_rate, settings.epochs)
-    original, seconds = timed(partial(full_retrain, blank, data.train, None, settings), rng)
+    sizes = settings.hidden, settings.learning_rate, settings.epochs
+    original, seconds = timed(lambda r: TwoLayerMLP(*sizes, random_state=r).fit(*data.train), rng)
     models, times = {ORIGINAL: original}, [seconds]
     request = original, data.retain, data.forget, settings
     for name, runner in CLASSIC.items():
