@@ -187,6 +187,25 @@ def test_output_is_not_writable(tmp_path):
     assert one_line(done.stderr)
 
 
+@pytest.mark.skipif(
+    not os.path.isdir("/proc/self"), reason="needs a folder that nobody can write to"
+)
+def test_a_folder_without_room_is_said_before_the_work(capfd):
+    assert (
+        mu.main(["--output", "/proc", "--epochs", "10000000"]) == 1
+    )  # the work would take an hour
+    assert one_line(capfd.readouterr().err)
+
+
+def test_a_console_without_the_letters_of_a_folder(tmp_path):
+    folder = tmp_path / "caf\u00e9"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    done = run(*QUICK, "--output", folder, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "wrote " in done.stdout
+    assert len(list(folder.iterdir())) == 4
+
+
 @pytest.mark.skipif(os.name == "nt", reason="needs resource limits")
 def test_a_full_disk_leaves_the_old_files(tmp_path):
     """No file may grow beyond 4 KB: every figure fails half-written, as on a full disk."""

@@ -169,6 +169,15 @@ def test_the_reading_follows_the_numbers(patients):
     assert "finds a difference" in "\n".join(mu.conclusions(patients._replace(results=results)))
 
 
+def test_a_gap_of_zero_can_be_read(patients):
+    """Where doing nothing is already right, nothing is divided by its gap of 0."""
+    results = patients.results.copy()
+    results.loc[[mu.NAIVE, mu.ASCENT], "gap_to_retrained"] = 0.0
+    equal = "\n".join(mu.conclusions(patients._replace(results=results)))
+    assert ": not nearer" in equal
+    mu.boundaries_figure(patients._replace(results=results))
+
+
 def test_another_multiplier_gives_another_reading(settings):
     mild = mu.Settings(multiplier=0.05)
     rng = np.random.RandomState(42)

@@ -200,6 +200,25 @@ def test_impossible_sizes(experiment, forget, tmp_path, capsys):
     assert err.count("\n") == 1
 
 
+def test_too_few_patients(tmp_path, capsys):
+    assert mu.main(["study", "--patients", "20", "--output", str(tmp_path)]) == 2
+    assert "--patients 20: the allowed range is 40" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
+def test_nobody_has_to_listen_to_the_progress(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-B", SCRIPT, "study", *SMALL], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    process.stderr.close()
+    out = process.stdout.read()
+    process.stdout.close()
+    process.wait(timeout=100)
+    assert "wrote output" in out
+    assert (tmp_path / "output" / "method_study.png").exists()
+
+
 def test_odd_settings_do_not_break_the_study():
     for odd in ({"epochs": 0}, {"epochs": 1}, {"learning_rate": 0}, {"multiplier": 0}):
         settings = mu.Settings(**{"patients": 60, "forget": 8, "epochs": 5, **odd})
