@@ -123,6 +123,12 @@ class Settings:
 # ---- Data: synthetic patients, and their division into forget, retain and test ------------------
 
 
+GROUPS = {  # diagnosis -> mean and spread of age (years), and of glucose (mg/dL)
+    "Healthy": ((40, 10), (100, 15)),
+    "Diabetic": ((55, 12), (150, 20)),  # older, more sugar
+}
+
+
 def make_patients(n_patients=500, random_state=42):
     """Synthetic patients, one row each, the healthy half first.
 
@@ -131,12 +137,9 @@ def make_patients(n_patients=500, random_state=42):
     ValueError if n_patients is not an integer of at least 2.
     """
     check_scalar(n_patients, "n_patients", Integral, min_val=2)
-    rng, healthy = check_random_state(random_state), n_patients // 2
-    groups = []
-    for diagnosis, n, age, glucose in [  # age and glucose: mean and spread
-        ("Healthy", healthy, (40, 10), (100, 15)),
-        ("Diabetic", n_patients - healthy, (55, 12), (150, 20)),  # older, more sugar
-    ]:
+    rng, groups = check_random_state(random_state), []
+    sizes = n_patients // 2, n_patients - n_patients // 2
+    for n, (diagnosis, (age, glucose)) in zip(sizes, GROUPS.items()):
         columns = {"age": rng.normal(*age, n), "glucose": rng.normal(*glucose, n)}
         groups.append(pd.DataFrame({**columns, "diagnosis": diagnosis}))
     patients = pd.concat(groups, ignore_index=True)
@@ -158,6 +161,11 @@ class Rows(NamedTuple):
 def together(*parts):
     """Rows one after the other."""
     return Rows(*map(np.concatenate, zip(*parts)))
+
+
+def labels(patients):
+    """1 for each diabetic, 0 for each healthy one."""
+    return (patients["diagnosis"] == "Diabetic").to_numpy(int)
 
 
 class Data(NamedTuple):
@@ -193,9 +201,8 @@ def hospital_data(settings, rng):
     """The patients, standardised; the scaler is fitted on everybody, so it remembers them, too."""
     patients = make_patients(settings.patients, rng).set_index("patient_id")
     features = patients[["age", "glucose"]].set_axis(["Age (years)", "Glucose (mg/dL)"], axis=1)
-    y = (patients["diagnosis"] == "Diabetic").to_numpy(int)
-    scaler, classes = StandardScaler().fit(features), ("Healthy", "Diabetic")
-    return split_data(features, y, scaler, classes, settings, rng)
+    scaler = StandardScaler().fit(features)
+    return split_data(features, labels(patients), scaler, tuple(GROUPS), settings, rng)
 
 
 def abstract_data(settings, rng):
@@ -215,13 +222,14 @@ REQUESTS = "random", "clinic", "atypical"
 def standardised(patients):
     """Rows of a DataFrame of patients."""
     X = (patients[["age", "glucose"]].to_numpy() - POPULATION[0]) / POPULATION[1]
-    return Rows(X, (patients["diagnosis"] == "Diabetic").to_numpy(int))
+    return Rows(X, labels(patients))
 
 
 def make_request(kind, n, rng):
-    """Rows to forget: n patients at random; or a whole clinic that withdraws, n early-onset
-    diabetics, young and low in glucose; or n / 4 atypical patients, who look most like the other
-    diagnosis among 2.5 n.
+    """Rows to forget, of a kind in REQUESTS.
+
+    random: n patients like all others. clinic: a whole clinic withdraws, n early-onset diabetics,
+    young and low in glucose. atypical: of 2.5 n, the n / 4 who look most like the other diagnosis.
     """
     if kind == "clinic":
         columns = {"age": rng.normal(22, 4, n), "glucose": rng.normal(85, 8, n)}
@@ -229,7 +237,7 @@ def make_request(kind, n, rng):
     if kind == "random":
         return standardised(make_patients(n, rng).sample(frac=1, random_state=rng))
     rows = standardised(make_patients(5 * n // 2, rng))
-    means = (np.array([[40, 100], [55, 150]]) - POPULATION[0]) / POPULATION[1]
+    means = (np.array(list(GROUPS.values()))[:, :, 0] - POPULATION[0]) / POPULATION[1]
     to_healthy, to_diabetic = (np.linalg.norm(rows.X - mean, axis=1) for mean in means)
     typical = (to_healthy - to_diabetic) * np.where(rows.y == 1, 1, -1)
     return rows.at(np.argsort(typical)[: n // 4])
@@ -238,6 +246,11 @@ def make_request(kind, n, rng):
 # ---- Model: a two-layer network with its gradient written out -----------------------------------
 
 BLOCK = 2048  # rows at a time: their hidden layer (2048 x 20 floats, 320 KB) fits a core's cache
+
+
+def probabilities(z):
+    """Probabilities (n, 2) of the classes 0 and 1, from logits z (n,)."""
+    return np.column_stack([expit(-z), expit(z)])  # expit is the sigmoid, without overflow
 
 
 class TwoLayerMLP(ClassifierMixin, BaseEstimator):
@@ -289,8 +302,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X):
         """Probabilities (n, 2) of classes_[0] and classes_[1] for X (n, d)."""
-        z = self.decision_function(X)
-        return np.column_stack([expit(-z), expit(z)])  # expit is the sigmoid, without overflow
+        return probabilities(self.decision_function(X))
 
     def predict(self, X):
         """The more probable class (n,) of each row of X (n, d)."""
@@ -477,6 +489,7 @@ def gauss_newton(original, retain, forget, settings, rng, steps=12, damping=3e-2
     pull = 0.5 / max(original.learning_rate * original.epochs, 1e-6)
 
     def objective():
+        """What the walk lowers."""
         pulled = pull / 2 * np.sum((model.weights - start) ** 2)
         return model.losses(*retain).mean() + model.penalty() + pulled
 
@@ -514,9 +527,8 @@ class Sisa(TwoLayerMLP):
 
     def train(self):
         """Train the stages that are missing; returns the last network of each shard."""
-        epochs = round(
-            2 * self.epochs / (self.SLICES + 1)
-        )  # on average each row as often as without
+        # on average a row is seen as often as without slices
+        epochs = round(2 * self.epochs / (self.SLICES + 1))
         for chain, slices in zip(self.chains_, self.slices_):
             for stage in range(len(chain), self.SLICES + 1):
                 rows = together(*slices[:stage])
@@ -595,8 +607,7 @@ class CertifiedHead:
 
     def predict_proba(self, X):
         """Probabilities (n, 2) of healthy and diabetic for X (n, d)."""
-        z = self.signed(Rows(X, np.ones(len(X)))) @ self.w
-        return np.column_stack([expit(-z), expit(z)])
+        return probabilities(self.signed(Rows(X, np.ones(len(X)))) @ self.w)
 
 
 def certified_removal(original, retain, forget, settings, rng):
@@ -700,6 +711,12 @@ class Comparison(NamedTuple):
     models: dict  # name -> network
     results: pd.DataFrame  # a row for each model: seconds, and the metrics of evaluate
     noise_floor: float  # gap between two retrained models that differ in initial weights only
+
+    @property
+    def times_as_far(self):
+        """The gap that ascent leaves / the gap that doing nothing leaves, which may be 0."""
+        gaps = self.results.gap_to_retrained
+        return gaps[ASCENT] / max(gaps[NAIVE], 1e-12)
 
 
 def compare(data, settings, rng):
@@ -835,8 +852,8 @@ def boundaries_figure(comparison):
         ax.label_outer()
     label, where = f"p, the probability of {data.classes[1]}", [0.885, 0.14, 0.025, 0.75]
     fig.colorbar(shading, cax=fig.add_axes(where), label=label, ticks=np.linspace(0, 1, 6))
-    times = f"{gaps[ASCENT] / max(gaps[NAIVE], 1e-12):.1f} times as far"
-    fig.suptitle(f"{ASCENT} ends {times} from {RETRAIN} as doing nothing")
+    times = f"{comparison.times_as_far:.1f} times"
+    fig.suptitle(f"{ASCENT} ends {times} as far from {RETRAIN} as doing nothing")
     add_legend(fig, data.classes)
     return fig
 
@@ -1027,9 +1044,8 @@ def conclusions(comparison):
     results = comparison.results.astype(object)  # so that a count stays an int
     ascent, retrained, naive = (results.loc[name] for name in (ASCENT, RETRAIN, NAIVE))
     useful, _, hidden, _ = (low <= x <= high for x, low, high in validate(comparison).values())
-    n, nothing = len(comparison.data.asked), naive.gap_to_retrained
-    times = ascent.gap_to_retrained / max(nothing, 1e-12)
-    nearer = f"{'nearer' if ascent.gap_to_retrained < nothing else 'not nearer'} than doing nothing"
+    n, times = len(comparison.data.asked), comparison.times_as_far
+    nearer = "nearer" if ascent.gap_to_retrained < naive.gap_to_retrained else "not nearer"
     verdict = "as useful" if useful else "everybody pays, not only those who asked"
     classic = "" if 0.45 < retrained.forget_accuracy < 0.55 else ", and 50% is not"
     return [
@@ -1037,7 +1053,8 @@ def conclusions(comparison):
         f"this is the target of forget accuracy{classic}.",
         f"A second retrain is {comparison.noise_floor:.4f} away from the first, {NAIVE} "
         f"{naive.gap_to_retrained:.4f},",
-        f"{ASCENT} {ascent.gap_to_retrained:.4f}, {times:.2f} times as much: {nearer}.",
+        f"{ASCENT} {ascent.gap_to_retrained:.4f}, {times:.2f} times as much: {nearer} than "
+        "doing nothing.",
         f"It changes {ascent.predictions_changed} of {n} predictions: {ascent.harmed} from right "
         f"to wrong, {ascent.mended} from wrong to right;",
         f"{ascent.towards} towards what {RETRAIN} says, {ascent.away} away from it; in the end "

@@ -106,7 +106,7 @@ def test_the_noise_floor_half_way():
     settings = mu.Settings(learning_rate=1.0, epochs=400)
     for request, words in [("random", "by 0.003 (random)"), ("clinic", "by 0.048 (clinic")]:
         forget, retain, _, original, _, rng = mu.prepare(settings, request, 0)
-        now = mu.Rows(*(values[40:] for values in mu.together(forget, retain)))
+        now = mu.together(forget, retain).at(slice(40, None))
         models = [mu.full_retrain(original, now, forget, settings, rng) for _ in range(8)]
         pairs = [(a, b) for k, a in enumerate(models) for b in models[:k]]
         floor = np.mean([mu.gap_to_retrained(a, b, forget.X[:40]) for a, b in pairs])
@@ -117,8 +117,7 @@ def test_the_noise_floor_half_way():
 def test_the_accuracy_of_the_head():
     settings, found = mu.Settings(**mu.EXPERIMENTS["sequential"][1]), []
     for request in ("random", "clinic"):
-        forget, retain, test, _, ensemble, rng = mu.prepare(settings, request, 0)
-        ensemble.train()
+        forget, retain, test, *_, rng = mu.prepare(settings, request, 0)
         head, everybody = mu.CertifiedHead(20, rng), mu.together(forget, retain)
         for noise in (None, np.zeros(20)):
             p = head.fit(everybody, rng, noise).predict_proba(test.X)[:, 1]

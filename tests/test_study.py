@@ -192,17 +192,14 @@ def test_ctrl_c_ends_it_at_once(tmp_path, experiment):
 
 
 @pytest.mark.parametrize("experiment", ["study", "sequential"])
-@pytest.mark.parametrize("forget", ["7", "381"])
-def test_impossible_sizes(experiment, forget, tmp_path, capsys):
-    assert mu.main([experiment, "--forget", forget, "--output", str(tmp_path)]) == 2
-    assert "--forget" in (err := capsys.readouterr().err)
-    assert "8 to 380" in err
+@pytest.mark.parametrize(
+    ("flag", "value", "limits"),
+    [("--forget", "7", "8 to 380"), ("--forget", "381", "8 to 380"), ("--patients", "20", "40 to")],
+)
+def test_impossible_sizes(experiment, flag, value, limits, tmp_path, capsys):
+    assert mu.main([experiment, flag, value, "--output", str(tmp_path)]) == 2
+    assert f"{flag} {value}: the allowed range is {limits}" in (err := capsys.readouterr().err)
     assert err.count("\n") == 1
-
-
-def test_too_few_patients(tmp_path, capsys):
-    assert mu.main(["study", "--patients", "20", "--output", str(tmp_path)]) == 2
-    assert "--patients 20: the allowed range is 40" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")

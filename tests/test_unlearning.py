@@ -258,8 +258,8 @@ def test_the_certificate_bounds_the_true_residual_at_every_step(head, patients):
 
 def test_the_head_forgets_what_it_removed(head, patients):
     data = patients.data
-    gone = mu.Rows(*(values[:10] for values in data.forget))
-    kept = mu.together(data.retain, mu.Rows(*(values[10:] for values in data.forget)))
+    gone = data.forget.at(slice(10))
+    kept = mu.together(data.retain, data.forget.at(slice(10, None)))
     exact = copy.copy(head).fit(kept, None, head.b)
     before = mu.gap_to_retrained(head, exact, gone.X)
     removed = mu.certified_removal(head, kept, gone, None, None)
