@@ -71,8 +71,9 @@ from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from scipy.special import expit, stdtrit
+from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.datasets import make_classification
+from sklearn.datasets import load_breast_cancer, make_classification
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
@@ -215,8 +216,11 @@ def split(cohort, settings, rng):
     order = rng.permutation(len(train))  # who would ask first, second, ...
     in_order = cohort.y[train[order]]
     last_to_ask = [np.flatnonzero(in_order == label).max(initial=0) for label in (0, 1)]
+    most = min(last_to_ask)
+    if most == 0:
+        raise SettingsError(f"--patients {settings.patients}: too few, all rows have one class")
     reason = f", so that both classes remain of the {len(order)} training rows"
-    check_range("forget", settings.forget, 1, min(last_to_ask), reason)
+    check_range("forget", settings.forget, 1, most, reason)
     asked = order[: settings.forget]
     kept = np.sort(order[settings.forget :])
     return Data(
@@ -900,7 +904,7 @@ def demo(settings):
 
 # You have seen the whole demo. What follows repeats it on other rows, and with other settings.
 
-# ---- Variations: abstract data, other doses, other seeds ----------------------------------------
+# ---- Variations: abstract data, real patients, other doses, other seeds -------------------------
 
 
 def abstract(settings, rng):
@@ -927,6 +931,22 @@ def vary(make_cohort, prefix, settings):
 def basic(settings):
     """The same on abstract data, where ascent does more damage: two figures."""
     return vary(abstract, "basic", settings)
+
+
+def wisconsin(settings, rng):
+    """569 real patients with a breast mass: two features of its cell nuclei, and the diagnosis.
+
+    Street, Wolberg, Mangasarian 1993, UCI repository; scikit-learn's own copy. Neither gives units.
+    """
+    bunch = load_breast_cancer(as_frame=True)
+    features = bunch.data[["worst area", "worst smoothness"]].rename(columns=str.capitalize)
+    y = (bunch.target == 0).to_numpy(int)  # there, 0 is malignant
+    return Cohort(features, y, ("Benign", "Malignant"), StandardScaler().fit(features))
+
+
+def clinical(settings):
+    """The same on real patients: two figures."""
+    return vary(wisconsin, "clinical", settings)
 
 
 EPOCHS = 25, 50, 75, 100, 145, 200, 300
@@ -1008,7 +1028,7 @@ def sweep_figure(grid, accuracies, results, settings):
     fig = new_page(
         5.6,
         f"Over {len(grid)} doses, test and forget accuracy stay within {apart:.0f} points",
-        "Left: almost everything depends on the product of epochs and multiplier.",
+        f"Left: the dose is epochs × multiplier; {dose_effect(grid)}.",
         f"Right: after {setting}, forget accuracy is {classic:.0f} % with seed {settings.seed}; "
         f"with seeds {SEEDS[0]} to {SEEDS[-1]}, {seeds.min():.0f} to {seeds.max():.0f} %.",
     )
@@ -1022,6 +1042,14 @@ def sweep_figure(grid, accuracies, results, settings):
     return fig
 
 
+def dose_effect(grid):
+    """How forget accuracy follows the dose, in words."""
+    if grid.forget_accuracy.nunique() == 1:
+        return "forget accuracy does not change with the dose"
+    correlation = spearmanr(doses(grid), grid.forget_accuracy).statistic
+    return f"rank correlation of forget accuracy with the dose: {correlation:.2f}"
+
+
 def sweep(settings):
     """The dose of ascent, and other seeds: one figure."""
     comparison = compare(hospital, settings)
@@ -1029,26 +1057,23 @@ def sweep(settings):
     grid = try_doses(comparison, settings)
     accuracies = try_seeds(settings)
     forget, test = 100 * grid.forget_accuracy, 100 * grid.test_accuracy
-    cells = forget.map("{:.0f} ".format) + test.map("({:.0f})".format)
-    nothing, best = results.gap_to_retrained[NAIVE], grid.gap_to_retrained.min()
-    correlation = np.abs(forget.corr(pd.Series(doses(grid), grid.index), method="spearman"))
     seeds = 100 * accuracies[ASCENT]
-    text = fill(
-        f"In these {len(grid)} settings, test and forget accuracy are never more than "
-        f"{np.abs(test - forget).max():.0f} points apart, and almost everything depends on epochs "
-        f"x multiplier (rank correlation with forget accuracy {correlation:.2f}). The target is "
-        f"{percent(results.forget_accuracy[RETRAIN])} on the forget set and "
-        f"{percent(results.test_accuracy[RETRAIN])} on the test set. "
-        f"{(grid.gap_to_retrained < nothing).sum()} settings end nearer to the retrained model "
-        f"than doing nothing does (gap {best:.4f} at best, {nothing:.4f} without), but one needs "
-        f"the retrained model to know which. With {settings.unlearn_epochs} x "
-        f"{settings.multiplier:g}, forget accuracy is {percent(results.forget_accuracy[ASCENT])} "
-        f"with seed {settings.seed}, and {seeds.min():.0f} to {seeds.max():.0f} % (mean "
-        f"{seeds.mean():.0f} %) with seeds {SEEDS[0]} to {SEEDS[-1]}.",
-        79,
+    nothing, best = results.gap_to_retrained[NAIVE], grid.gap_to_retrained.min()
+    nearer = (grid.gap_to_retrained < nothing).sum()
+    words = (
+        f"Over {len(grid)} doses, epochs x multiplier, test and forget accuracy are never more "
+        f"than {np.abs(test - forget).max():.0f} points apart ({dose_effect(grid)}). {nearer} "
+        f"settings end nearer to the retrained model than doing nothing (gap {best:.4f} at best, "
+        f"{nothing:.4f} without), but it takes the retrained model to know which. With the "
+        f"setting {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
+        f"{percent(results.forget_accuracy[ASCENT])} with seed {settings.seed}, and "
+        f"{seeds.min():.0f} to {seeds.max():.0f} % (mean {seeds.mean():.0f} %) with seeds "
+        f"{SEEDS[0]} to {SEEDS[-1]}. The target is {percent(results.forget_accuracy[RETRAIN])} on "
+        f"the forget set and {percent(results.test_accuracy[RETRAIN])} on the test set."
     )
+    cells = forget.map("{:.0f} ".format) + test.map("({:.0f})".format)
     heading = "Forget accuracy (test accuracy) in % by epochs, down, and multiplier, across:"
-    text = "\n".join([text, "", heading, cells.unstack().to_string()])
+    text = "\n".join([fill(words, 79), "", heading, cells.unstack().to_string()])
     figures = {"parameter_sweep.png": sweep_figure(grid, accuracies, results, settings)}
     return Result(text, grid[["test_accuracy", "forget_accuracy"]], figures)
 
@@ -2060,25 +2085,28 @@ def sequential(settings):
 
 
 class Experiment(NamedTuple):
-    """An experiment, what --help says of it, and the settings that have another default there."""
+    """What the command line knows of an experiment."""
 
     run: Callable
-    meaning: str
-    defaults: dict
+    meaning: str  # for --help
+    defaults: dict  # settings that have another default here
+    unused: tuple  # settings that make no sense here
 
 
-STUDY_DEFAULTS = {  # a well-trained network; ascent keeps the demo's step: 1.0 x 0.07 = 0.1 x 0.7
+BASIC = {"patients": 1000, "forget": 160}
+REAL = {"patients": 569, "forget": 91}
+STUDY = {  # a well-trained network; ascent keeps the demo's step: 1.0 x 0.07 = 0.1 x 0.7
     "learning_rate": 1.0, "epochs": 400, "multiplier": 0.07,
 }  # fmt: skip
+NO_ASCENT = ("trials", "unlearn_epochs", "multiplier")
 EXPERIMENTS = {
-    "demo": Experiment(demo, "80 of 400 patients ask to be forgotten: four figures", {}),
-    "basic": Experiment(
-        basic, "the same on abstract data: two figures", {"patients": 1000, "forget": 160}
-    ),
-    "sweep": Experiment(sweep, "the dose of ascent, and other seeds: one figure", {}),
-    "study": Experiment(study, "what really forgets: an attack on nine methods", STUDY_DEFAULTS),
+    "demo": Experiment(demo, "80 of 400 patients ask to be forgotten", {}, ("trials",)),
+    "basic": Experiment(basic, "the same on abstract data", BASIC, ("trials",)),
+    "clinical": Experiment(clinical, "the same on real patients", REAL, ("trials", "patients")),
+    "sweep": Experiment(sweep, "the dose of ascent, and other seeds", {}, ("trials",)),
+    "study": Experiment(study, "what really forgets: nine methods, an attack", STUDY, ()),
     "sequential": Experiment(
-        sequential, "one by one, and what a removal gives away", STUDY_DEFAULTS
+        sequential, "one by one, and what a removal gives away", STUDY, NO_ASCENT
     ),
 }
 EXAMPLES = """
@@ -2136,17 +2164,20 @@ def parse_arguments(argv):
 
     parser.error = fail
     given, unknown = parser.parse_known_args(argv)
-    name = given.experiment
-    flags = [action.option_strings[-1] for action in parser._actions if action.option_strings]
-    wrong = next((word for word in unknown if word.startswith("-")), None)
+    given = vars(given)
+    name = given.pop("experiment")
+    unknown.sort(key=lambda word: not word.startswith("-"))  # a flag first, then what it was given
     if name not in EXPERIMENTS:
-        wrong = wrong or name
-    wrong = wrong or next(iter(unknown), None)
-    if wrong:
-        near = get_close_matches(wrong, [*flags, *EXPERIMENTS], n=1)
-        fail(f"unknown: {wrong}" + (f"; did you mean {near[0]}?" if near else ""))
-    del given.experiment
-    return name, Settings(**{**EXPERIMENTS[name].defaults, **vars(given)})
+        unknown = [*(word for word in unknown if word.startswith("-")), name]
+    if unknown:
+        flags = ["--" + option.name.replace("_", "-") for option in fields(Settings)]
+        near = get_close_matches(unknown[0], [*flags, *EXPERIMENTS], n=1)
+        fail(f"unknown: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
+    experiment = EXPERIMENTS[name]
+    for option in experiment.unused:
+        if option in given:
+            fail(f"--{option.replace('_', '-')} makes no sense with {name}")
+    return name, Settings(**{**experiment.defaults, **given})
 
 
 def is_special(path):
