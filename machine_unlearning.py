@@ -2218,10 +2218,10 @@ def parse_arguments(argv):
     """(experiment, settings) from a command line. Raises SettingsError for what it cannot mean."""
     parser = make_parser()
 
-    def fail(message):
+    def refuse(message):
         raise SettingsError(f"{message}; see --help")
 
-    parser.error = fail
+    parser.error = refuse
     given, unknown = parser.parse_known_args(argv)
     given = vars(given)
     name = given.pop("experiment")
@@ -2231,11 +2231,11 @@ def parse_arguments(argv):
     if unknown:
         flags = ["--" + option.name.replace("_", "-") for option in fields(Settings)]
         near = get_close_matches(unknown[0], [*flags, *EXPERIMENTS], n=1)
-        fail(f"unknown: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
+        refuse(f"unknown: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
     experiment = EXPERIMENTS[name]
     for option in experiment.unused:
         if option in given:
-            fail(f"--{option.replace('_', '-')} makes no sense with {name}")
+            refuse(f"--{option.replace('_', '-')} makes no sense with {name}")
     return name, Settings(**{**experiment.defaults, **given})
 
 
@@ -2270,13 +2270,18 @@ def run(name, settings):
     """Run an experiment, print what it found, write its files. Raises OSError, SettingsError."""
     csv = Path(settings.csv)
     if csv.suffix.lower() == ".png":
-        raise SettingsError(f"--csv {csv}: a table is no picture; name it .csv")
+        raise SettingsError(f"--csv {csv}: a table is no picture; give it another name")
     check_writable(Path(settings.output, "figure"))  # fail now, not after the work
     if settings.csv:
         check_writable(csv)
+
+    def say(*lines):
+        if not settings.quiet:
+            with suppress(OSError):  # a reader who has seen enough: the files are still written
+                print(*lines, sep="\n", flush=True)
+
     result = EXPERIMENTS[name].run(settings)
-    say = (lambda *words, **how: None) if settings.quiet else print
-    say(result.text, "", sep="\n", flush=True)  # before anything can go wrong with a file
+    say(result.text, "")  # before anything can go wrong with a file
     with style.context("default"):  # how a figure is saved is not for a matplotlibrc to say
         for file, figure in result.figures.items():
             path = Path(settings.output, file)
@@ -2286,42 +2291,53 @@ def run(name, settings):
             say(f"wrote {path}")
     if settings.csv:
         write(csv, partial(result.table.to_csv, mode="a"))
-        say(f"wrote {csv}", flush=True)
+        say(f"wrote {csv}")
 
 
 TERMINATED = 128 + signal.SIGTERM  # the exit status that a shell expects
 
 
-def main(argv=None):
-    """Run the command line; returns the exit status: 0, 1 (failed), 2 (usage), 130 (Ctrl-C)."""
-    try:
-        run(*parse_arguments(argv))
-        return 0
-    except SystemExit as stop:
-        if stop.code != TERMINATED:
-            return stop.code  # --help and --version have printed what there is to say
-        message, status = "terminated", TERMINATED
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except SettingsError as error:
-        message, status = error, 2
-    except OSError as error:
-        message, status = error, 1
-    except BrokenExecutor:
-        message, status = "a worker process died; is there too little memory?", 1
-    except MemoryError:
-        message, status = "out of memory", 1
-    except KeyboardInterrupt:
-        message, status = "interrupted", 130
+def fail(message, status):
+    """Say in one line what went wrong; returns the exit status."""
     print(f"machine_unlearning.py: error: {message}", file=sys.stderr)
     return status
 
 
+def main(argv=None):
+    """Run the command line; returns the exit status.
+
+    0: done; 1: failed; 2: wrong usage; 130: Ctrl-C; 143: terminated.
+    """
+    try:
+        run(*parse_arguments(argv))
+        return 0
+    except SystemExit as stop:
+        if stop.code == TERMINATED:
+            return fail("terminated", TERMINATED)
+        return stop.code  # --help and --version have printed what there is to say
+    except SettingsError as error:
+        return fail(error, 2)
+    except OSError as error:
+        what = f"cannot write {error.filename}: {error.strerror}" if error.filename else error
+        return fail(what, 1)
+    except BrokenExecutor:
+        return fail("a worker process died; was there too little memory?", 1)
+    except MemoryError:
+        return fail("out of memory", 1)
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
+
+
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for consoles that lack a letter
+    if hasattr(sys.stdout, "reconfigure"):  # an IDE's output may have less to offer
+        sys.stdout.reconfigure(errors="backslashreplace")  # a console may lack a folder's letters
     status = main()
+    try:
+        print(end="", flush=True)
+    except OSError as error:  # nobody reads, or the disk is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            status = fail(f"cannot print: {error}", 1)
     gc.freeze()  # no last garbage collection: it would take a tenth of the whole run
     sys.exit(status)
