@@ -684,17 +684,20 @@ def draw_bars(ax, values, unit, target):
 def performance_figure(comparison):
     """Three panels: what each method costs, and what it does to the two accuracies."""
     results = comparison.results
-    time = 100 * results.seconds[ASCENT] / results.seconds[RETRAIN]
+    share = 100 * results.seconds[ASCENT] / results.seconds[RETRAIN]
+    share = f"{share:.0f} %" if share >= 1 else "less than 1 %"
     points = 100 * abs(results.forget_accuracy[ASCENT] - results.forget_accuracy[RETRAIN])
+    n = len(comparison.data.asked)
     fig = new_page(
         3.65,
-        f"{ASCENT}: {time:.0f} % of a retrain's time, {points:.1f} points off the target",
-        f"The target is what {RETRAIN} achieves, which never saw the {len(comparison.data.asked)} "
-        "who asked to be forgotten.",
+        f"{ASCENT}: {share} of a retrain's time, {points:.1f} points off the target",
+        f"The target is what {RETRAIN} achieves, which never saw the {n:,} who asked to be "
+        "forgotten.",
         "Forget accuracy: how often a model is right about them.",
     )
+    unit, times = ("s", 1) if results.seconds.max() >= 1 else ("ms", 1000)
     panels = {  # title -> left edge, values, unit, what to call the retrained model's value
-        "Time": (2.05, 1000 * results.seconds, "ms", "to beat"),
+        "Time": (2.05, times * results.seconds, unit, "to beat"),
         "Test accuracy": (4.74, 100 * results.test_accuracy, "%", "target"),
         "Forget accuracy": (7.42, 100 * results.forget_accuracy, "%", "target"),
     }
@@ -709,6 +712,11 @@ def performance_figure(comparison):
     return fig
 
 
+def thin_out(positions):
+    """At most 1,000 of them, evenly spread: more marks would hide each other."""
+    return positions[:: 1 + (len(positions) - 1) // 1000]
+
+
 def draw_rows(ax, data, ringed):
     """All training rows, small; or, larger and ringed, the forget set."""
     look = {"linewidth": 0, "alpha": 0.7}
@@ -716,7 +724,8 @@ def draw_rows(ax, data, ringed):
     if ringed:
         look = {"linewidth": 0.9, "edgecolor": INK, "zorder": 3}
         positions, size = data.asked, 380
-    look["s"] = np.clip(size / np.sqrt(len(positions)), 1, 70)  # many rows: small marks
+    positions = thin_out(positions)
+    look["s"] = np.clip(size / np.sqrt(len(positions)), 4, 70)  # many rows: small marks
     for label, class_look in enumerate(CLASS_LOOKS):
         rows = data.features.iloc[positions[data.train.y[positions] == label]]
         ax.scatter(*rows.to_numpy().T, **class_look, **look)
@@ -769,7 +778,7 @@ def boundaries_figure(comparison):
         8.7,
         f"{ASCENT} ends {times_as_far(results)} times as far off as doing nothing",
         f"Gap: how far p, the probability of {data.cohort.classes[1]}, is from {RETRAIN}'s, on "
-        f"average over the {len(data.asked)} who asked.",
+        f"average over the {len(data.asked):,} who asked.",
     )
     add_key(fig, data.cohort.classes)
     corners = [(0.75, 4.15), (5.07, 4.15), (0.75, 0.62), (5.07, 0.62)]
@@ -793,8 +802,9 @@ def boundaries_figure(comparison):
 def draw_fall(ax, before, after, target):
     """Forget accuracy in % before and after ascent, beside the target and the 50 % line."""
     ax.plot([0, 1], [before, after], color=RED, linewidth=2, marker="o", markersize=7)
-    ax.text(-0.06, before - 4, f"{before:.1f} %", color=RED, ha="right", va="top")
-    ax.text(1.06, after, f"{after:.1f} %", color=RED, va="center")
+    for x, value, side in ((-0.06, before, "right"), (1.06, after, "left")):
+        place = {"y": value - 3, "va": "top"} if value > 12 else {"y": value + 3, "va": "bottom"}
+        ax.text(x, **place, s=f"{value:.1f} %", color=RED, ha=side)
     words = f"{RETRAIN},\nthe target: {target:.1f} %"
     # The words stand on the side of their line that has more room
     lines = (
@@ -815,28 +825,30 @@ def concrete_figure(comparison):
     data, forget = comparison.data, comparison.data.forget
     wrong = {name: model.predict(forget.X) != forget.y for name, model in comparison.models.items()}
     before, after, target = (wrong[name].sum() for name in (ORIGINAL, ASCENT, RETRAIN))
-    n_forget = len(data.asked)
+    n = len(data.asked)
+    drawn = thin_out(np.arange(n))
+    fewer = f" Drawn: {len(drawn):,}." if len(drawn) < n else ""
     fig = new_page(
         9,
-        f"Wrong predictions for the {n_forget} who asked: {before} before, {after} after",
-        f"Before: {ORIGINAL}. After: {ASCENT}. {RETRAIN}, which never saw them, makes {target}.",
+        f"Wrong predictions for the {n:,} who asked: {before:,} before, {after:,} after",
+        f"Before: {ORIGINAL}. After: {ASCENT}. {RETRAIN}, without them: {target:,}.{fewer}",
     )
     add_key(fig, data.cohort.classes)
-    title = f"{n_forget} of {len(data.train.y)} ask to be forgotten"
+    title = f"{n:,} of {len(data.train.y):,} ask to be forgotten"
     who = add_panel(fig, 0.75, 4.48, 4.25, 2.92, title)
     frame(who, data)
     draw_rows(who, data, ringed=False)
     draw_rows(who, data, ringed=True)
     for name, left, bottom, when in ((ORIGINAL, 5.6, 4.48, "Before"), (ASCENT, 0.75, 0.6, "After")):
-        title = f"{when}: {n_forget - wrong[name].sum()} right, {wrong[name].sum()} wrong (×)"
+        title = f"{when}: {n - wrong[name].sum():,} right, {wrong[name].sum():,} wrong (×)"
         ax = add_panel(fig, left, bottom, 4.25, 2.92, title)
         draw_map(ax, comparison, name)
-        rows = data.features.iloc[data.asked[wrong[name]]].to_numpy()
+        rows = data.features.iloc[data.asked[drawn[wrong[name][drawn]]]].to_numpy()
         ax.scatter(*rows.T, color=INK, marker="x", s=110, linewidth=1.5)
         draw_rows(ax, data, ringed=True)
         ax.set_ylabel("" if left > 1 else ax.get_ylabel())
     accuracies = 100 * comparison.results.forget_accuracy[[ORIGINAL, ASCENT, RETRAIN]]
-    draw_fall(add_panel(fig, 5.6, 0.6, 4.25, 2.92, f"Accuracy on the {n_forget}, %"), *accuracies)
+    draw_fall(add_panel(fig, 5.6, 0.6, 4.25, 2.92, f"Accuracy on the {n:,}, %"), *accuracies)
     return fig
 
 
@@ -851,15 +863,15 @@ def draw_marks(ax, x, classes):
 def patients_figure(comparison, n_rows=15):
     """A table of the first patients who asked: what each model predicts, and what changed."""
     data, models = comparison.data, comparison.models
-    asked = data.asked[:n_rows]
+    asked, n = data.asked[:n_rows], len(data.asked)
     changed, harmed, mended = count_changes(comparison, ASCENT)
     retrain_changed, _, _ = count_changes(comparison, RETRAIN)
     height = 0.33 * len(asked)
     fig = new_page(
         height + 1.8,
-        f"{ASCENT} changes {changed} of {len(data.asked)} predictions, {RETRAIN} {retrain_changed}",
-        f"{harmed} from right to wrong, {mended} from wrong to right. Below, the first "
-        f"{len(asked)} of the {len(data.asked)} who asked:",
+        f"{ASCENT} changes {changed:,} of {n:,} predictions, {RETRAIN} {retrain_changed:,}",
+        f"{harmed:,} from right to wrong, {mended:,} from wrong to right. Below, the first "
+        f"{len(asked)} of the {n:,} who asked:",
         f"what each model predicts, and p, its probability of {data.cohort.classes[1]}. "
         "Tinted: changed by ascent.",
     )
