@@ -577,7 +577,8 @@ HEADINGS = {  # column of the results -> heading, factor and decimals in the pri
 }  # fmt: skip
 LEGEND = """
 ms       time to answer the request, or to train the original; median of 3 runs
-test, retain, forget   accuracy on rows never trained on, kept, and to be forgotten
+test, retain, forget
+         accuracy on rows never trained on, on those kept, on those to forget
 changed  predictions on the forget set that are not the original model's
 gap      mean |p - p of Full Retrain| on the forget set, p the probability of
          {}; 0 where the two agree on every row
@@ -834,7 +835,7 @@ def concrete_figure(comparison):
         f"Before: {ORIGINAL}. After: {ASCENT}. {RETRAIN}, without them: {target:,}.{fewer}",
     )
     add_key(fig, data.cohort.classes)
-    title = f"{n:,} of {len(data.train.y):,} ask to be forgotten"
+    title = f"{n:,} of {len(data.train.y):,} asked to be forgotten"
     who = add_panel(fig, 0.75, 4.48, 4.25, 2.92, title)
     frame(who, data)
     draw_rows(who, data, ringed=False)
@@ -1642,10 +1643,11 @@ def study_figure(table):
 
 
 STUDY_LEGEND = """
-random, clinic, atypical   attack accuracy in %: how often U-LiRA tells the model from
-          one retrained in the same way. 50 is a coin toss; * told apart, which means
-          more often than chance tells two retrained models (limits below)
-/descent  time relative to retraining by descent, and /Newton: by Newton; worst request
+random, clinic, atypical
+          attack accuracy in %: how often U-LiRA tells the model from one that was
+          retrained in the same way. 50 is a coin toss; * told apart: more often
+          than chance tells two retrained models (limits below)
+/descent  time relative to retraining by descent, /Newton: by Newton; worst request
 lost      points of test accuracy lost against its own retraining; worst request
 """
 
@@ -2303,7 +2305,8 @@ def run(name, settings):
             say(f"wrote {path}")
     if settings.csv:
         write(csv, partial(result.table.to_csv, mode="a"))
-        say(f"wrote {csv}")
+        if not is_special(csv):  # where it would land in the table
+            say(f"wrote {csv}")
 
 
 TERMINATED = 128 + signal.SIGTERM  # the exit status that a shell expects
