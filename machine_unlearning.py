@@ -296,9 +296,14 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     def backpropagate(self, X, y):
         """Slopes in W1, b1, W2 and b2 of the rows' summed losses, by the chain rule."""
         A, z = self.forward(X)
-        dz = (expit(z) - y)[:, None]  # (n, 1)  p - y, the slope in a row's logit
-        dpre = dz * (1 - A * A) * self.W2_[:, 0]  # (n, h)  the slope before tanh: tanh' = 1 - A^2
-        return X.T @ dpre, dpre.sum(axis=0), A.T @ dz, dz.sum(axis=0)
+        dz = expit(z) - y  # (n,)  p - y, the slope of a row's loss in its logit
+        slope = 1 - A * A  # (n, h)  tanh'
+        w2 = self.W2_[:, 0]  # (h,)  from z back to A; the same for all rows, so it comes last
+        dW1 = (X.T * dz) @ slope * w2  # (d, h)
+        db1 = dz @ slope * w2  # (h,)
+        dW2 = (dz @ A)[:, None]  # (h, 1)
+        db2 = dz.sum(keepdims=True)  # (1,)
+        return dW1, db1, dW2, db2
 
     def gradient(self, X, y):
         """Slopes of the loss in W1, b1, W2 and b2, shaped like them.
