@@ -608,12 +608,12 @@ def report(comparison):
     )
     lines = [fill(finding(comparison), 79), "", table.to_string()]
     lines += [LEGEND.format(data.cohort.classes[1]), fill(remarks, 79), ""]
-    lines.append(f"{'Is ' + ASCENT + ' ...':45}{'value':>8}   {'target':19}passed")
+    lines.append(f"{'Is ' + ASCENT + ' ...':45}{'value':>8}   {'target':18}passed")
     for name, check in check_ascent(comparison).iterrows():
         show = "{:.4f}".format if name == "close" else percent
         target = f"{show(check.low)} to {show(check.high)}"
         passed = "yes" if check.passed else "no"
-        lines.append(f"{check.question:45}{show(check.value):>8}   {target:19}{passed}")
+        lines.append(f"{check.question:45}{show(check.value):>8}   {target:18}{passed}")
     return "\n".join(lines)
 
 
@@ -820,8 +820,8 @@ def draw_fall(ax, before, after, target):
     for level, below, look, words in lines:
         ax.axhline(level, **look, zorder=1)
         place = {"y": level - 2, "va": "top"} if below else {"y": level + 2, "va": "bottom"}
-        ax.text(2.25, **place, s=words, color=look["color"], ha="right")
-    ax.set(xlim=(-0.45, 2.25), ylim=(0, 104), yticks=[0, 50, 100])
+        ax.text(2.9, **place, s=words, color=look["color"], ha="right")
+    ax.set(xlim=(-0.6, 2.9), ylim=(0, 104), yticks=[0, 50, 100])
     ax.set_xticks([0, 1], ["before", "after"])
 
 

@@ -9,6 +9,11 @@ from hypothesis import strategies as st
 import machine_unlearning as mu
 
 
+def divided(settings, seed):
+    rng = np.random.RandomState(seed)
+    return mu.split(mu.hospital(settings, rng), settings, rng)
+
+
 def test_patients_are_the_published_ones():
     patients = mu.make_patients()
     assert list(patients.columns) == ["patient_id", "age", "glucose", "diagnosis"]
@@ -43,7 +48,7 @@ def test_impossible_numbers_of_patients(wrong, error):
 def test_forget_retain_and_test_are_disjoint_and_complete(patients, share, seed):
     settings = mu.Settings(patients=patients, forget=max(1, int(share * 0.8 * patients)), seed=seed)
     try:
-        data = mu.hospital_data(settings, np.random.RandomState(seed))
+        data = divided(settings, seed)
     except mu.SettingsError:
         return
     assert len(data.forget.y) == settings.forget
@@ -60,7 +65,7 @@ def test_features_are_standardised_over_everybody(patients):
     everybody = np.concatenate([patients.data.train.X, patients.data.test.X])
     np.testing.assert_allclose(everybody.mean(axis=0), 0, atol=1e-12)
     np.testing.assert_allclose(everybody.std(axis=0), 1, atol=1e-12)
-    real = patients.data.scaler.transform(patients.data.features)
+    real = patients.data.cohort.scaler.transform(patients.data.features)
     np.testing.assert_array_equal(real, patients.data.train.X)
 
 
@@ -71,16 +76,16 @@ def test_labels_belong_to_their_patients(patients):
 
 def test_the_request_is_nested():
     """The first 10 of a request for 80 are the request for 10: they ask in the same order."""
-    many = mu.hospital_data(mu.Settings(), np.random.RandomState(42))
-    few = mu.hospital_data(mu.Settings(forget=10), np.random.RandomState(42))
+    many = divided(mu.Settings(), 42)
+    few = divided(mu.Settings(forget=10), 42)
     np.testing.assert_array_equal(few.asked, many.asked[:10])
 
 
 def test_no_class_may_vanish_and_the_bound_is_exact():
     with pytest.raises(mu.SettingsError, match="1 to ") as caught:
-        mu.hospital_data(mu.Settings(patients=20, forget=16), np.random.RandomState(0))
+        divided(mu.Settings(patients=20, forget=16), 0)
     most = int(str(caught.value).split("1 to ")[1].split(",")[0])
-    data = mu.hospital_data(mu.Settings(patients=20, forget=most), np.random.RandomState(0))
+    data = divided(mu.Settings(patients=20, forget=most), 0)
     assert set(data.retain.y) == {0, 1}
     with pytest.raises(mu.SettingsError):
-        mu.hospital_data(mu.Settings(patients=20, forget=most + 1), np.random.RandomState(0))
+        divided(mu.Settings(patients=20, forget=most + 1), 0)

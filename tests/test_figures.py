@@ -7,9 +7,8 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from conftest import ROOT
+from conftest import ROOT, rendered
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.text import Text
 
 import machine_unlearning as mu
 
@@ -21,153 +20,245 @@ FIGURES = {
 }
 
 
-def rendered(figure):
-    """Draw the figure; figure.words becomes the texts that were really drawn, with their boxes."""
-    drawn, draw, canvas = [], Text.draw, FigureCanvasAgg(figure)
-
-    def note(text, renderer):
-        if text.get_visible() and text.get_text().strip():
-            drawn.append((text.get_text(), text.get_window_extent(renderer)))
-        draw(text, renderer)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Text, "draw", note)
-        canvas.draw()
-    figure.words = list({(text, box.bounds): (text, box) for text, box in drawn}.values())
-    return figure
-
-
 def all_text(figure):
     return "\n".join(text for text, _ in figure.words)
 
 
-@pytest.fixture(scope="module")
-def drawn(patients):
-    with mpl.rc_context():
-        return {name: rendered(draw(patients)) for name, draw in FIGURES.items()}
-
-
-def sweep_report():
-    return mu.sweep(mu.Settings(), np.random.RandomState(42))
-
-
-@pytest.mark.parametrize("name", [*FIGURES, "sweep"])
-def test_no_text_is_cut_off_or_overlaps_another(drawn, name):
-    if name == "sweep":
-        drawn = {name: rendered(sweep_report()[2]["parameter_sweep.png"])}
-    boxes, page = drawn[name].words, drawn[name].bbox
-    assert len(boxes) > 20
-    for text, box in boxes:
+def assert_readable(figure):
+    """No text is cut off, smaller than 10.9 points, or on top of another."""
+    assert min(text.get_size() for text in figure.texts_drawn) > 10.9
+    page = figure.bbox
+    for text, box in figure.words:
         inside = page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
         assert inside, f"{text!r} is cut off"
-    for k, (text, box) in enumerate(boxes):
-        for other, other_box in boxes[k + 1 :]:
+    for k, (text, box) in enumerate(figure.words):
+        for other, other_box in figure.words[k + 1 :]:
             apart = box.x1 <= other_box.x0 + 1 or other_box.x1 <= box.x0 + 1
             apart = apart or box.y1 <= other_box.y0 + 1 or other_box.y1 <= box.y0 + 1
             assert apart, f"{text!r} overlaps {other!r}"
 
 
-@pytest.mark.parametrize("name", ["performance", "concrete"])
-def test_bars_are_the_results(patients, drawn, name):
+@pytest.fixture(scope="module")
+def drawn(patients):
+    return {name: rendered(draw(patients)) for name, draw in FIGURES.items()}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_demos_figures_are_readable(drawn, name):
+    assert_readable(drawn[name])
+    assert len(drawn[name].words) > 15
+
+
+@pytest.mark.parametrize("fixture", ["abstract", "clinical"])
+@pytest.mark.parametrize("name", ["performance", "boundaries"])
+def test_the_variations_figures_are_readable(request, fixture, name):
+    assert_readable(rendered(FIGURES[name](request.getfixturevalue(fixture))))
+
+
+def test_the_sweeps_figure_is_readable(sweep_result):
+    assert_readable(rendered(sweep_result.figures["parameter_sweep.png"]))
+
+
+ODD = [
+    {"seed": 3, "forget": 1},
+    {"seed": 8, "patients": 10, "forget": 2, "epochs": 5},
+    {"seed": 30, "patients": 60, "forget": 5, "epochs": 50},
+    {"seed": 1, "patients": 10_000, "forget": 1600, "epochs": 3},
+    {"seed": 5, "epochs": 0},
+    {"seed": 0, "unlearn_epochs": 2000, "multiplier": 50},
+    {"seed": 17, "unlearn_epochs": 0},
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_odd_cases_are_readable(odd):
+    comparison = mu.compare(mu.hospital, mu.Settings(**odd), repeats=1)
+    for draw in FIGURES.values():
+        assert_readable(rendered(draw(comparison)))
+
+
+@pytest.mark.parametrize("seed", range(0, 31, 3))
+def test_other_seeds_are_readable(seed):
+    comparison = mu.compare(mu.hospital, mu.Settings(seed=seed), repeats=1)
+    for name in ("performance", "concrete"):
+        assert_readable(rendered(FIGURES[name](comparison)))
+
+
+def test_one_who_asked_reads_right():
+    comparison = mu.compare(mu.hospital, mu.Settings(forget=1, epochs=20), repeats=1)
+    assert "never saw the 1 who asked" in all_text(rendered(mu.performance_figure(comparison)))
+    assert "1 of 400 asked" in all_text(rendered(mu.concrete_figure(comparison)))
+
+
+def lines_at(ax):
+    """{colour and style of each straight line: where it stands}."""
+    return {(line.get_color(), line.get_linestyle()): line.get_xdata()[0] for line in ax.lines}
+
+
+def test_bars_are_the_results(patients, drawn):
     results = patients.results
-    panels = {
-        "Time in ms": 1000 * results.seconds,
-        "Accuracy on the test set": 100 * results.test_accuracy,
-        "Accuracy on the 80 to be forgotten": 100 * results.forget_accuracy,
-        "Accuracy on the 80": 100 * results.forget_accuracy,
+    expected = {
+        "Time": 1000 * results.seconds,
+        "Test accuracy": 100 * results.test_accuracy,
+        "Forget accuracy": 100 * results.forget_accuracy,
     }
-    found = 0
+    axes = {ax.get_title(loc="left"): ax for ax in drawn["performance"].axes}
+    assert list(axes) == list(expected)
+    for title, values in expected.items():
+        ax = axes[title]
+        np.testing.assert_allclose([bar.get_width() for bar in ax.patches], values)
+        assert ax.get_xlim()[1] > values.max()  # bars stay inside
+        lines = lines_at(ax)
+        assert lines[mu.GREEN, "--"] == values[mu.RETRAIN]
+        assert ((mu.GREY, ":") in lines) == (title == "Forget accuracy")
+        unit = "ms" if title == "Time" else "%"
+        shown = [text.get_text() for text in ax.texts if text.get_text().endswith(f" {unit}")]
+        assert shown == [f"{value:.1f} {unit}" for value in values]
+    names = [label.get_text() for label in axes["Time"].get_yticklabels()]
+    assert names == list(results.index)
+    assert lines_at(axes["Forget accuracy"])[mu.GREY, ":"] == 50
+
+
+def test_titles_are_computed(patients, drawn, sweep_result):
+    results = patients.results
+    share = 100 * results.seconds[mu.ASCENT] / results.seconds[mu.RETRAIN]
+    titles = {name: figure.texts[0].get_text() for name, figure in drawn.items()}
+    assert titles["performance"] == (
+        f"Approximate Unlearning: {share:.0f} % of a retrain's time, 25.0 points off the target"
+    )
+    assert "ends 32 times as far off as doing nothing" in titles["boundaries"]
+    assert titles["concrete"] == "Wrong predictions for the 80 who asked: 4 before, 24 after"
+    assert "changes 22 of 80 predictions, Full Retrain 0" in titles["patients"]
+    table = sweep_result.table
+    apart = 100 * (table.test_accuracy - table.forget_accuracy).abs().max()
+    title = sweep_result.figures["parameter_sweep.png"].texts[0].get_text()
+    assert title == f"Over 42 doses, test and forget accuracy stay within {apart:.0f} points"
+
+
+def contours(ax):
+    """The lines p = 0.5 of a map: (dashed, solid)."""
+    lines = [c for c in ax.collections if hasattr(c, "levels") and len(c.levels) == 1]
+    return sorted(lines, key=lambda line: line.get_linestyle()[0][1] is None)
+
+
+def test_the_retrained_boundary_stands_dashed_in_every_map(patients, drawn):
+    scaler = patients.data.cohort.scaler
+    for ax, (name, model) in zip(drawn["boundaries"].axes, patients.models.items()):
+        assert ax.get_title(loc="left") == name
+        gap = patients.results.gap_to_retrained[name]
+        assert ax.get_title(loc="right") == f"gap {gap:.3f}"
+        dashed, solid = contours(ax)
+        for line, whose in ((dashed, patients.models[mu.RETRAIN]), (solid, model)):
+            points = (line.get_paths()[0].vertices - scaler.mean_) / scaler.scale_
+            np.testing.assert_allclose(whose.predict_proba(points)[:, 1], 0.5, atol=0.02)
+    text = all_text(drawn["boundaries"])
+    for words in ("Age (years)", "Glucose (mg/dL)", "Healthy", "Diabetic", "of Full Retrain, the"):
+        assert words in text
+
+
+@pytest.mark.parametrize("name", ["boundaries", "concrete"])
+def test_a_map_covers_all_rows(patients, drawn, name):
+    rows = patients.data.features.to_numpy()
     for ax in drawn[name].axes:
-        if ax.get_title() not in panels:
-            continue
-        found += 1
-        values = panels[ax.get_title()]
-        labels = (
-            ax.get_yticklabels() if name == "concrete" else drawn[name].axes[0].get_yticklabels()
-        )
-        methods = [label.get_text().replace("\n", " ") for label in labels]
-        widths = [bar.get_width() for bar in ax.patches]
-        np.testing.assert_allclose(widths, values[methods])
-        lines = [line.get_xdata()[0] for line in ax.lines]
-        assert values[mu.RETRAIN] in lines  # the target stands in every metric panel
-        assert (50 in lines) == ("80" in ax.get_title())
-        legend = "\n".join(text.get_text() for text in ax.get_legend().get_texts())
-        assert "the target" in legend or ax.get_title() == "Time in ms"
-        assert ("50 %" in legend) == ("80" in ax.get_title())
-    assert found == {"performance": 3, "concrete": 1}[name]
+        if ax.get_xlabel().startswith("Age"):
+            (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+            assert left < rows[:, 0].min()
+            assert right > rows[:, 0].max()
+            assert bottom < rows[:, 1].min()
+            assert top > rows[:, 1].max()
 
 
-def test_the_retrained_boundary_stands_dashed_in_every_map(drawn):
-    maps = drawn["boundaries"].axes[:4]
-    dashed = []
-    for ax in maps:
-        contours = [c for c in ax.collections if hasattr(c, "levels") and len(c.levels) == 1]
-        assert len(contours) == 2  # the model's own, solid, and the retrained model's
-        assert contours[1].get_linestyle()[0][1] is None
-        assert contours[0].get_linestyle()[0][1] is not None
-        dashed.append(contours[0].get_paths()[0].vertices)
-        assert (ax.get_xlabel(), ax.get_ylabel())[ax is not maps[2]] in (
-            "", "Age (years)", "Glucose (mg/dL)",
-        )  # fmt: skip
-    _, own = (c for c in maps[1].collections if hasattr(c, "levels") and len(c.levels) == 1)
-    for vertices in dashed:  # maps[1] is Full Retrain's own
-        np.testing.assert_array_equal(vertices, own.get_paths()[0].vertices)
-    assert "gap to retrained: 0.266" in all_text(drawn["boundaries"])
+def spots(ax):
+    """The number of marks of each scatter in a map."""
+    return [len(c.get_offsets()) for c in ax.collections if not hasattr(c, "levels")]
 
 
-def test_the_boundary_is_where_the_network_says(patients):
-    figure = rendered(mu.boundaries_figure(patients))
-    for ax, model in zip(figure.axes, patients.models.values()):
-        _, contour = (c for c in ax.collections if hasattr(c, "levels") and len(c.levels) == 1)
-        points = contour.get_paths()[0].vertices
-        X = (points - patients.data.scaler.mean_) / patients.data.scaler.scale_
-        np.testing.assert_allclose(model.predict_proba(X)[:, 1], 0.5, atol=0.02)
+def test_the_concrete_figure_tells_76_and_56(patients, drawn):
+    who, before, after, fall = drawn["concrete"].axes
+    assert who.get_title(loc="left") == "80 of 400 asked to be forgotten"
+    assert before.get_title(loc="left") == "Before: 76 right, 4 wrong (×)"
+    assert after.get_title(loc="left") == "After: 56 right, 24 wrong (×)"
+    assert sum(spots(who)) == 400 + 80
+    assert sorted(spots(before))[0] == 4
+    assert sum(spots(before)) == 4 + 80
+    assert sum(spots(after)) == 24 + 80
+    (line,) = [line for line in fall.lines if line.get_color() == mu.RED]
+    np.testing.assert_allclose(line.get_ydata(), [95, 70])
+    assert {50, 95} <= {round(line.get_ydata()[0]) for line in fall.lines}
+    assert "the target: 95.0 %" in all_text(drawn["concrete"])
 
 
-def test_the_concrete_figure_tells_76_and_56(drawn):
-    text = all_text(drawn["concrete"])
-    for part in [
-        "80 of 400",
-        "Before: 76 right, 4 wrong",
-        "56 right, 24 wrong",
-        "95.0 %",
-        "70.0 %",
-    ]:
-        assert part in text
+def test_many_rows_are_thinned_out_evenly():
+    assert len(mu.thin_out(np.arange(1000))) == 1000
+    thinned = mu.thin_out(np.arange(100_000))
+    assert len(thinned) == 1000
+    assert set(np.diff(thinned)) == {100}
+    comparison = mu.compare(
+        mu.hospital, mu.Settings(patients=4000, forget=1500, epochs=2), repeats=1
+    )
+    figure = rendered(mu.concrete_figure(comparison))
+    assert "Drawn: 750." in all_text(figure)
 
 
-def test_the_patient_table(drawn):
-    (table,) = drawn["patients"].axes[0].tables
-    cells = {place: cell.get_text().get_text() for place, cell in table.get_celld().items()}
-    ids = [int(cells[row, 0]) for row in range(1, 16)]
-    assert ids[:3] == [1434, 1201, 1309]
-    changed = [i for i, row in zip(ids, range(1, 16)) if cells[row, 7] != "no"]
-    assert changed == [1201, 1113, 1239, 1179, 1213]
-    for row in range(1, 16):
-        assert (cells[row, 4] != cells[row, 6]) == (cells[row, 7] != "no")
-        assert cells[row, 3] == ("Diabetic" if ids[row - 1] >= 1250 else "Healthy")
+def test_the_patient_table(patients, drawn):
+    (ax,) = drawn["patients"].axes
+    cells = {}
+    for text in ax.texts:
+        cells.setdefault(round(text.get_position()[1], 3), []).append(text.get_text())
+    headings = cells.pop(-0.7)
+    assert [heading.replace("\n", " ") for heading in headings] == [
+        "Patient", "Age (years)", "Glucose (mg/dL)", "Actual", "Original Model", "Full Retrain",
+        "Approximate Unlearning", "Changed?",
+    ]  # fmt: skip
+    rows = [cells[row] for row in range(15)]
+    assert [row[0] for row in rows][:3] == ["1434", "1201", "1309"]
+    changed = [k for k, row in enumerate(rows) if row[7] != "no"]
+    assert [rows[k][0] for k in changed] == ["1201", "1113", "1239", "1179", "1213"]
+    assert {rows[k][7] for k in changed} == {"now wrong"}
+    tinted = [round(patch.get_y() + patch.get_height() / 2) for patch in ax.patches]
+    assert tinted == changed
+    for k, row in enumerate(rows):
+        rows_X = patients.data.forget.X[k : k + 1]
+        for column, name in ((4, mu.ORIGINAL), (5, mu.RETRAIN), (6, mu.ASCENT)):
+            p = patients.models[name].predict_proba(rows_X)[0, 1]
+            assert row[column] == f"{'Diabetic' if p > 0.5 else 'Healthy'} {p:.2f}"
+        assert row[3] == ("Diabetic" if int(row[0]) >= 1250 else "Healthy")
+        assert (row[4].split()[0] != row[6].split()[0]) == (row[7] != "no")
 
 
-def test_the_heat_map_holds_the_sweep():
-    table, _, figures = sweep_report()
-    figure = rendered(figures["parameter_sweep.png"])
-    for ax, column in zip(figure.axes, table):
-        shown = np.array([int(text.get_text().split()[0]) for text in ax.texts])
-        expected = (100 * table[column].unstack()).to_numpy().ravel()
-        np.testing.assert_allclose(shown, expected, atol=0.5 + 1e-9)
-        assert [frame.get_edgecolor() for frame in ax.patches] == [(0, 0, 0, 1)] * 3
-        names = [text.get_text().split()[1] for text in ax.texts if "\n" in text.get_text()]
-        assert names == ["mild", "classic", "harsh"]
-        assert "target: 9" in ax.get_title()
+def test_the_sweeps_figure_shows_the_table(sweep_result):
+    doses_panel, seeds_panel = sweep_result.figures["parameter_sweep.png"].axes
+    table = sweep_result.table
+    test, forget = (c.get_offsets() for c in doses_panel.collections)
+    np.testing.assert_allclose(test[:, 0], mu.doses(table))
+    np.testing.assert_allclose(test[:, 1], 100 * table.test_accuracy)
+    np.testing.assert_allclose(forget[:, 1], 100 * table.forget_accuracy)
+    named = {text.get_text(): text.get_position()[0] for text in doses_panel.texts}
+    for name, dose in {"mild": 50, "classic": 101.5, "harsh": 200}.items():
+        assert named[name] == pytest.approx(dose)
+    assert "target 95 %" in named
+    swarms = [len(c.get_offsets()) for c in seeds_panel.collections]
+    assert swarms[:3] == [30, 30, 30]
+    ascent = seeds_panel.collections[2].get_offsets()[:, 1]
+    assert (round(ascent.min()), round(ascent.max())) == (30, 66)
+    assert "seed 42: 70 %" in [text.get_text() for text in seeds_panel.texts]
 
 
-def test_figures_also_draw_when_there_is_no_boundary(settings):
-    """A network that was never trained, and one that says the same of everybody."""
-    for odd in (mu.Settings(epochs=0), mu.Settings(unlearn_epochs=2000, multiplier=50)):
-        rng = np.random.RandomState(0)
-        comparison = mu.compare(mu.hospital_data(odd, rng), odd, rng)
-        for draw in FIGURES.values():
-            rendered(draw(comparison))
+def pixels(figure):
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
+
+
+def test_somebodys_own_style_changes_nothing(patients):
+    plain = pixels(mu.boundaries_figure(patients))
+    hostile = {
+        "figure.constrained_layout.use": True, "axes.grid": True, "font.size": 30,
+        "lines.linewidth": 9, "path.sketch": (1, 100, 2), "axes.spines.top": True,
+    }  # fmt: skip
+    with mpl.rc_context(hostile):
+        figure = mu.boundaries_figure(patients)
+    np.testing.assert_array_equal(pixels(figure), plain)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -176,11 +267,14 @@ def test_a_notebook_shows_the_figure(drawn, name):
     assert drawn[name]._repr_png_().startswith(b"\x89PNG")
 
 
-def test_nothing_is_left_open_or_changed(tmp_path):
+def test_nothing_is_left_open_or_changed(patients):
     before, parameters = plt.get_fignums(), dict(mpl.rcParams)
-    assert mu.main(["--output", str(tmp_path), "--quiet", "--dpi", "20"]) == 0
+    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    for draw in FIGURES.values():
+        draw(patients)
     assert plt.get_fignums() == before
     assert dict(mpl.rcParams) == parameters
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
 
 
 def test_an_import_has_no_effect(tmp_path):

@@ -47,12 +47,16 @@ def test_gradient_is_the_slope_of_the_loss(rows, l2, scale):
         assert relative_errors(model, *rows, broken) > 1e-3
 
 
-def test_gradient_does_not_depend_on_the_blocks(rows, monkeypatch):
-    model = mu.TwoLayerMLP(init_scale=1.0, l2=0.1, random_state=1).fit(*rows)
-    whole = model.gradient(*rows)
-    monkeypatch.setattr(mu, "BLOCK", 7)  # 60 rows: 8 blocks and a rest of 4
-    for one, other in zip(whole, model.gradient(*rows)):
-        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-15)
+def test_the_gradient_of_many_rows_is_the_mean_of_those_of_parts():
+    rng = np.random.RandomState(0)
+    X = rng.randn(5000, 2)
+    y = (X[:, 0] > rng.randn(5000)).astype(int)
+    model = mu.TwoLayerMLP(init_scale=1.0, random_state=1).fit(X[:60], y[:60])
+    parts = [model.gradient(X[k : k + 100], y[k : k + 100]) for k in range(0, 5000, 100)]
+    for name, whole, *some in zip(NAMES, model.gradient(X, y), *parts):
+        np.testing.assert_allclose(
+            whole, np.mean(some, axis=0), rtol=1e-9, atol=1e-12, err_msg=name
+        )
 
 
 def test_200_epochs_agree_with_scikit_learn(patients, settings):
@@ -92,7 +96,7 @@ def test_one_step_of_descent_written_out(rows):
     A = np.tanh(X @ W1 + b1)
     error = (1 / (1 + np.exp(-(A @ W2 + b2))) - y[:, None]) / len(y)
     back = error @ W2.T * (1 - A**2)
-    model.steps(X, y, 0.3, 1)
+    model.step(X, y, 0.3)
     np.testing.assert_allclose(model.W1_, W1 - 0.3 * X.T @ back, atol=1e-14)
     np.testing.assert_allclose(model.b1_, b1 - 0.3 * back.sum(axis=0), atol=1e-14)
     np.testing.assert_allclose(model.W2_, W2 - 0.3 * A.T @ error, atol=1e-14)
@@ -108,10 +112,11 @@ def test_descent_lowers_the_loss_and_ascent_raises_it(rows):
     assert np.all(np.diff(raised) > 0)
 
 
-def test_ascent_undoes_a_step_of_descent(rows):
+def test_a_step_of_ascent_takes_back_a_small_step_of_descent(rows):
     model = mu.TwoLayerMLP(epochs=100, learning_rate=1e-4, random_state=0).fit(*rows)
     there = model.decision_function(rows[0])
-    model.steps(*rows, 1e-4, 1).unlearn(*rows, epochs=1, multiplier=1.0)
+    model.step(*rows, 1e-4)
+    model.unlearn(*rows, epochs=1, multiplier=1.0)
     np.testing.assert_allclose(model.decision_function(rows[0]), there, atol=1e-8)
 
 

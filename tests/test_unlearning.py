@@ -1,62 +1,52 @@
-"""The runners: what each may read, what it leaves alone, what it reaches."""
+"""The methods: what each may read, what it leaves alone, what it reaches."""
 
 import copy
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 import machine_unlearning as mu
 
-
-def weights(model):
-    """All numbers that predictions depend on."""
-    if isinstance(model, mu.Sisa):
-        model.predict(np.zeros((1, 2)))  # trains what is not trained yet
-        return np.concatenate([chain[-1].weights for chain in model.chains_])
-    return model.weights
+STUDY = mu.Settings(**mu.EXPERIMENTS["study"].defaults)
 
 
 @pytest.fixture(scope="module")
-def ensemble(patients):
-    return mu.Sisa(epochs=20, random_state=3).fit(*patients.data.train)
-
-
-@pytest.fixture
-def request_of(patients, ensemble, settings):
-    """(original, retain, forget, settings) of a method; SISA has an original of its own kind."""
-
-    def give(name):
-        original = ensemble if name == mu.SISA else patients.models[mu.ORIGINAL]
-        return original, patients.data.retain, patients.data.forget, settings
-
-    return give
+def requests():
+    """{method: (original of its family, retain, forget, settings)} of a small random request."""
+    settings = mu.Settings(patients=150, forget=20, epochs=60, learning_rate=1.0, multiplier=0.07)
+    forget, retain, _ = mu.make_request(mu.RANDOM, settings)
+    given = {}
+    for train, methods in mu.FAMILIES.values():
+        original = train(mu.together(forget, retain), settings, np.random.RandomState(3))
+        for name in methods:
+            given[name] = original, retain, forget, settings
+    return given
 
 
 @pytest.mark.parametrize("name", mu.METHODS)
-def test_runner_leaves_its_inputs_unchanged(request_of, name):
-    request = request_of(name)
-    before = copy.deepcopy(request[:3])
-    model = mu.METHODS[name](*request, np.random.RandomState(0))
-    assert model is not request[0]
-    np.testing.assert_array_equal(weights(request[0]), weights(before[0]))
-    for rows, kept in zip(request[1:3], before[1:3]):
-        np.testing.assert_array_equal(rows.X, kept.X)
-        np.testing.assert_array_equal(rows.y, kept.y)
-    original = weights(request[0])
-    networks = [chain[-1] for chain in model.chains_] if name == mu.SISA else [model]
-    for network in networks:  # no array is shared with the original
-        network.weights = np.full_like(network.weights, 99)
-    np.testing.assert_array_equal(weights(request[0]), original)
+def test_a_method_leaves_its_inputs_unchanged(requests, name):
+    original, retain, forget, settings = requests[name]
+    before = copy.deepcopy((original, retain, forget))
+    model = mu.METHODS[name](original, retain, forget, settings, np.random.RandomState(0))
+    assert model is not original
+    for weights in model.parameters:  # no array is shared with the original
+        weights += 99
+    np.testing.assert_array_equal(mu.get_weights(original), mu.get_weights(before[0]))
+    if hasattr(original, "checkpoint_"):
+        kept = before[0].checkpoint_
+        np.testing.assert_array_equal(mu.get_weights(original.checkpoint_), mu.get_weights(kept))
+    for rows, same in zip((retain, forget), before[1:]):
+        np.testing.assert_array_equal(rows.X, same.X)
+        np.testing.assert_array_equal(rows.y, same.y)
 
 
 @pytest.mark.parametrize("name", mu.METHODS)
-def test_runner_gives_the_same_again(request_of, name):
-    request = request_of(name)
-    one = mu.METHODS[name](*request, np.random.RandomState(5))
+def test_a_method_gives_the_same_again(requests, name):
+    one = mu.METHODS[name](*requests[name], np.random.RandomState(5))
     np.random.seed(1)  # noqa: NPY002  somebody else uses the global generator in between
-    np.random.rand(3)  # noqa: NPY002
-    other = mu.METHODS[name](*request, np.random.RandomState(5))
-    np.testing.assert_array_equal(weights(one), weights(other))
+    other = mu.METHODS[name](*requests[name], np.random.RandomState(5))
+    np.testing.assert_array_equal(mu.get_weights(one), mu.get_weights(other))
 
 
 UNREAD = {
@@ -66,208 +56,178 @@ UNREAD = {
     mu.PLUS: [],
     mu.TUNE: ["forget"],
     mu.REWIND: ["forget"],
+    mu.NEWTON_RETRAIN: ["forget"],
     mu.NEWTON: ["forget"],
-    mu.SISA: ["forget"],
+    mu.INFLUENCE: ["forget"],
 }
 
 
 @pytest.mark.parametrize("name", mu.METHODS)
-def test_runner_never_peeks(request_of, name):
-    original, retain, forget, settings = request_of(name)
+def test_a_method_never_peeks(requests, name):
+    original, retain, forget, settings = requests[name]
     sets = {"retain": retain, "forget": forget}
     clean = mu.METHODS[name](original, **sets, settings=settings, rng=np.random.RandomState(5))
-    for unread in UNREAD[name]:
-        sets[unread] = mu.Rows(*(np.full(np.shape(values), np.nan) for values in sets[unread]))
-    poisoned = mu.METHODS[name](original, **sets, settings=settings, rng=np.random.RandomState(5))
-    assert np.isfinite(weights(poisoned)).all()
-    np.testing.assert_array_equal(weights(clean), weights(poisoned))
+    for poisoned in UNREAD[name]:
+        sets[poisoned] = mu.Rows(sets[poisoned].X * np.nan, sets[poisoned].y)
+    model = mu.METHODS[name](original, **sets, settings=settings, rng=np.random.RandomState(5))
+    assert np.isfinite(mu.get_weights(model)).all()
+    np.testing.assert_array_equal(mu.get_weights(clean), mu.get_weights(model))
 
 
 @pytest.mark.parametrize("name", [name for name in mu.METHODS if name != mu.NAIVE])
-def test_runner_does_something(request_of, name):
-    request = request_of(name)
-    model = mu.METHODS[name](*request, np.random.RandomState(5))
-    assert np.abs(weights(model) - weights(request[0])).max() > 1e-4
+def test_a_method_does_something(requests, name):
+    model = mu.METHODS[name](*requests[name], np.random.RandomState(5))
+    assert np.abs(mu.get_weights(model) - mu.get_weights(requests[name][0])).max() > 1e-4
 
 
-def test_retrained_is_a_network_trained_on_the_retain_set(request_of, settings):
-    original, retain, forget, _ = request_of(mu.RETRAIN)
-    runner = mu.full_retrain(original, retain, forget, settings, np.random.RandomState(8))
-    plain = mu.TwoLayerMLP(random_state=8).fit(*retain)
-    np.testing.assert_array_equal(weights(runner), weights(plain))
+def test_retrained_is_a_network_trained_on_the_retain_set(patients, settings):
+    data = patients.data
+    request = patients.models[mu.ORIGINAL], data.retain, data.forget, settings
+    runner = mu.full_retrain(*request, np.random.RandomState(8))
+    plain = mu.TwoLayerMLP(random_state=8).fit(*data.retain)
+    np.testing.assert_array_equal(mu.get_weights(runner), mu.get_weights(plain))
 
 
 def test_naive_deletion_changes_nothing(patients):
     naive, original = patients.models[mu.NAIVE], patients.models[mu.ORIGINAL]
-    np.testing.assert_array_equal(weights(naive), weights(original))
+    np.testing.assert_array_equal(mu.get_weights(naive), mu.get_weights(original))
 
 
-def test_ascent_raises_the_loss_of_the_forgotten(request_of, settings):
-    original, retain, forget, _ = request_of(mu.RETRAIN)
-    ascent = mu.gradient_ascent(original, retain, forget, settings, None)
-    assert ascent.loss(*forget) > 2 * original.loss(*forget)
-    descent = mu.TwoLayerMLP(random_state=0).fit(*forget)  # the same rows, the other direction
-    assert descent.loss(*forget) < original.loss(*forget) * 1.1
+def test_ascent_raises_the_loss_of_the_forget_set_with_its_two_settings(patients):
+    data, original = patients.data, patients.models[mu.ORIGINAL]
 
+    def loss(**choice):
+        request = original, data.retain, data.forget, mu.Settings(**choice)
+        return mu.gradient_ascent(*request, None).loss(*data.forget)
 
-def test_ascent_depends_on_its_two_settings(request_of):
-    original, retain, forget, _ = request_of(mu.ASCENT)
-    few = mu.gradient_ascent(original, retain, forget, mu.Settings(unlearn_epochs=10), None)
-    stronger = mu.gradient_ascent(original, retain, forget, mu.Settings(unlearn_epochs=20), None)
-    none = mu.gradient_ascent(original, retain, forget, mu.Settings(multiplier=0), None)
-    assert original.loss(*forget) < few.loss(*forget) < stronger.loss(*forget)
-    np.testing.assert_array_equal(weights(none), weights(original))
-
-
-def test_rewind_by_everything_is_retraining_and_by_nothing_is_naive(patients, settings):
-    data = patients.data
-    original = mu.TwoLayerMLP(epochs=101, random_state=4).fit(*data.train)
-    retrained = mu.TwoLayerMLP(epochs=101, random_state=4).fit(*data.retain)
-    request = original, data.retain, data.forget, settings, None
-    np.testing.assert_array_equal(mu.rewind(*request, epoch=0).weights, retrained.weights)
-    np.testing.assert_array_equal(mu.rewind(*request, epoch=101).weights, original.weights)
-    half = mu.rewind(*request)
-    np.testing.assert_array_equal(half.weights, mu.rewind(*request, epoch=50).weights)
-    X = data.forget.X
-    assert 0 < mu.gap_to_retrained(half, retrained, X) < mu.gap_to_retrained(original, retrained, X)
-
-
-def test_neg_grad_plus_without_ascent_is_fine_tuning(request_of):
-    request = (*request_of(mu.PLUS), None)
-    plus = mu.neg_grad_plus(*request, beta=1, epochs=30)
-    tuned = mu.fine_tune(*request, epochs=30)
-    np.testing.assert_allclose(plus.weights, tuned.weights, rtol=0, atol=1e-13)
-    ascent = mu.neg_grad_plus(*request, beta=0, epochs=145)
-    plain = mu.gradient_ascent(*request[:3], mu.Settings(multiplier=1.0), None)
-    np.testing.assert_allclose(ascent.weights, plain.weights, rtol=0, atol=1e-10)
-
-
-@pytest.fixture
-def bent(rows):
-    """A network with large weights, so that nothing about it is nearly linear."""
-    return mu.TwoLayerMLP(init_scale=1.0, l2=0.1, epochs=20, random_state=1).fit(*rows)
-
-
-def test_jacobian_is_the_slope_of_the_logits(bent, rows):
-    X, (J, p), here = rows[0], mu.jacobian(bent, rows[0]), bent.weights
-    np.testing.assert_allclose(p, bent.predict_proba(X)[:, 1])
-    assert J.shape == (len(X), 81)
-    for k in range(81):
-        step = 1e-6 * (np.arange(81) == k)
-        bent.weights = here + step
-        above = bent.decision_function(X)
-        bent.weights = here - step
-        np.testing.assert_allclose(J[:, k], (above - bent.decision_function(X)) / 2e-6, atol=1e-7)
-        bent.weights = here
-
-
-def test_gauss_newton_slope_and_curvature(bent, rows):
-    slope, G = mu.gauss_newton_step(bent, *rows)
-    expected = np.concatenate([part.ravel() for part in bent.gradient(*rows)])
-    np.testing.assert_allclose(slope, expected, atol=1e-14)
-    np.testing.assert_allclose(G, G.T, atol=1e-15)
-    assert np.linalg.eigvalsh(G).min() > -1e-12
-    assert np.linalg.eigvalsh(G + 1e-2 * np.eye(81)).min() > 0.0099
-    assert mu.gauss_newton_step(mu.TwoLayerMLP(epochs=0).fit(*rows), *rows)[1].trace() > 0
-
-
-def test_gauss_newton_lowers_its_objective(patients, settings):
-    data = patients.data
-    recipe = {"learning_rate": 1.0, "epochs": 400, "init_scale": 0.5, "l2": 1e-3}
-    original = mu.TwoLayerMLP(**recipe, random_state=0).fit(*data.train)
-    retrained = mu.TwoLayerMLP(**recipe, random_state=0).fit(*data.retain)
-    model = mu.gauss_newton(original, data.retain, data.forget, settings, None)
-    assert model.loss(*data.retain) < original.loss(*data.retain)
-    gaps = [mu.gap_to_retrained(m, retrained, data.forget.X) for m in (model, original)]
-    assert gaps[0] < gaps[1] / 2
-
-
-def deleted_by_hand(ensemble, retain):
-    """The ensemble trained from its first weights on slices without the deleted rows."""
-    fresh = copy.copy(ensemble)
-    kept = {tuple(row) for row in retain.X}
-    fresh.slices_ = [
-        [
-            mu.Rows(X[m], y[m])
-            for X, y in slices
-            for m in [np.array([tuple(row) in kept for row in X])]
-        ]
-        for slices in ensemble.slices_
-    ]
-    fresh.chains_ = [chain[:1] for chain in ensemble.chains_]
-    return fresh
-
-
-@pytest.mark.parametrize("n_forget", [1, 3, 80])
-def test_sisa_is_exact(patients, ensemble, settings, n_forget):
-    X, y = patients.data.train
-    asked = patients.data.asked[:n_forget]
-    retain, forget = (
-        mu.Rows(np.delete(X, asked, 0), np.delete(y, asked)),
-        mu.Rows(X[asked], y[asked]),
+    nothing = original.loss(*data.forget)
+    assert loss(multiplier=0) == loss(unlearn_epochs=0) == nothing
+    assert nothing < loss(unlearn_epochs=10) < loss(unlearn_epochs=20)
+    assert loss(unlearn_epochs=20, multiplier=0.7) == pytest.approx(
+        loss(unlearn_epochs=10, multiplier=1.4), rel=1e-3
     )
-    model = mu.sisa(ensemble, retain, forget, settings, None)
-    exact = deleted_by_hand(ensemble, retain)
-    np.testing.assert_array_equal(weights(model), weights(exact))
-    assert sum(len(rows.y) for slices in model.slices_ for rows in slices) == 400 - n_forget
-    weights(ensemble)
-    changed = [
-        not np.array_equal(old[-1].weights, new[-1].weights)
-        for old, new in zip(ensemble.chains_, model.chains_)
-    ]
-    assert sum(changed) == {1: 1, 80: 5}.get(n_forget, sum(changed)) <= n_forget
+    assert loss() > 2 * nothing
 
 
-def test_sisa_predicts_the_mean_probability(ensemble, patients):
-    X = patients.data.test.X
-    weights(ensemble)  # trains what is not trained yet
-    mean = np.mean([chain[-1].predict_proba(X) for chain in ensemble.chains_], axis=0)
-    np.testing.assert_allclose(ensemble.predict_proba(X), mean, atol=1e-12)
-    shards = [len(rows.y) for slices in ensemble.slices_ for rows in slices]
-    assert shards == [40] * 10
+def test_the_study_takes_the_demos_steps():
+    demo = mu.Settings()
+    assert STUDY.learning_rate * STUDY.multiplier == pytest.approx(
+        demo.learning_rate * demo.multiplier
+    )
+    assert STUDY.unlearn_epochs == demo.unlearn_epochs
 
 
-@pytest.fixture
-def head(patients):
+def test_neg_grad_plus_written_out(requests):
+    original, retain, forget, _ = requests[mu.PLUS]
+    model = copy.deepcopy(original)
+    for _ in range(40):
+        down, up = model.gradient(*retain), model.gradient(*forget)
+        for weights, d, u in zip(model.parameters, down, up):
+            weights -= original.learning_rate * (0.95 * d - 0.05 * u)
+    plus = mu.neg_grad_plus(*requests[mu.PLUS], None)
+    np.testing.assert_allclose(mu.get_weights(plus), mu.get_weights(model), rtol=1e-12)
+
+
+def test_rewind_replays_the_second_half(requests):
+    original, retain, forget, settings = requests[mu.REWIND]
+    everybody = mu.together(forget, retain)
+    assert original.checkpoint_.epochs == 30
+    replayed = mu.rewind(original, everybody, forget, settings, None)  # nobody left: the original
+    np.testing.assert_array_equal(mu.get_weights(replayed), mu.get_weights(original))
+    model = mu.TwoLayerMLP(20, 1.0, 60, **mu.OBJECTIVE, random_state=np.random.RandomState(3))
+    np.testing.assert_array_equal(
+        mu.get_weights(model.fit(*everybody)), mu.get_weights(original)
+    )  # two halves are one whole
+
+
+# ---- Newton -----------------------------------------------------------------------------------
+
+
+def hessian_error(model, X, y, H, step=1e-5):
+    """Largest error of H against central differences of the network's own gradient."""
+    here, rows = mu.get_weights(model), []
+    for k in range(len(here)):
+        sides = []
+        for sign in (1, -1):
+            mu.set_weights(model, here + sign * step * (np.arange(len(here)) == k))
+            sides.append(np.concatenate([part.ravel() for part in model.gradient(X, y)]))
+        rows.append((sides[0] - sides[1]) / (2 * step))
+    mu.set_weights(model, here)
+    return np.abs(np.array(rows) - H).max()
+
+
+@pytest.mark.parametrize(("d", "h", "scale"), [(2, 20, 0.5), (2, 7, 1.0), (3, 4, 1.0)])
+def test_the_hessian_is_the_slope_of_the_gradient(d, h, scale):
     rng = np.random.RandomState(0)
-    return mu.CertifiedHead(20, rng).fit(patients.data.train, rng)
+    X = rng.randn(50, d)
+    y = (X.sum(axis=1) + rng.randn(50) > 0).astype(int)
+    recipe = {"init_scale": scale, "l2": 0.01, "random_state": 1}
+    model = mu.TwoLayerMLP(h, epochs=0, **recipe).fit(X, y)
+    model.b1_ += 0.3
+    for _ in range(2):  # at random weights, and at the optimum
+        g, H = mu.slope_and_curvature(model, X, y)
+        gradient = np.concatenate([part.ravel() for part in model.gradient(X, y)])
+        np.testing.assert_allclose(g, gradient, atol=1e-14)
+        assert hessian_error(model, X, y, H) < 1e-8
+        for block in (np.s_[:h, :h], np.s_[0, (d + 1) * h], np.s_[-1, -1]):  # it can fail
+            broken = H.copy()
+            broken[block] = 1.01 * H[block] + 1e-5
+            assert hessian_error(model, X, y, broken) > 1e-6
+        mu.go_to_optimum(model, (X, y))
+    assert np.linalg.norm(mu.slope_and_curvature(model, X, y)[0]) <= 1e-10
 
 
-def test_the_head_is_trained_to_the_bottom(head, patients):
-    assert head.residual(patients.data.train) <= 1e-10
-    assert np.linalg.norm(head.signed(patients.data.train), axis=1).max() <= 1
-    accuracy = (head.predict_proba(patients.data.test.X)[:, 1] > 0.5) == patients.data.test.y
-    assert accuracy.mean() > 0.85
+def test_the_weights_in_one_row(requests):
+    model = copy.deepcopy(requests[mu.NEWTON][0])
+    W1, values = model.W1_, np.arange(81.0)
+    mu.set_weights(model, values)
+    assert model.W1_ is W1  # in place
+    np.testing.assert_array_equal(model.W1_, values[:40].reshape(2, 20))
+    np.testing.assert_array_equal(model.b1_, values[40:60])
+    np.testing.assert_array_equal(model.W2_[:, 0], values[60:80])
+    np.testing.assert_array_equal(mu.get_weights(model), values)
 
 
-def test_the_certificate_bounds_the_true_residual_at_every_step(head, patients):
-    X, y = (np.concatenate(pair) for pair in zip(patients.data.forget, patients.data.retain))
-    rng, spent = np.random.RandomState(1), []
-    for k in range(1, 200):  # until the budget has run out
-        now = mu.Rows(X[k:], y[k:])
-        one = mu.Rows(X[k - 1 : k], y[k - 1 : k])
-        head = mu.certified_removal(head, now, one, None, rng)
-        assert head.residual(now) <= head.spent <= head.allowed
-        spent.append(head.spent)
-        if head.afresh:
-            break
-    assert head.afresh
-    assert spent[-1] <= 1e-10
-    assert np.all(np.diff(spent[:-1]) > 0)
+def test_newtons_optimum_is_the_one_of_another_optimiser(requests):
+    original, retain, forget, settings = requests[mu.NEWTON]
+    model = mu.newton(original, retain, forget, settings, None)
+    other = mu.TwoLayerMLP(20, epochs=0, **mu.OBJECTIVE, random_state=77).fit(*retain)
+
+    def objective(values):
+        mu.set_weights(other, values)
+        slopes = np.concatenate([part.ravel() for part in other.gradient(*retain)])
+        return other.loss(*retain), slopes
+
+    start = mu.get_weights(other)
+    found = minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-9})
+    mu.set_weights(other, found.x)
+    assert model.loss(*retain) == pytest.approx(other.loss(*retain), abs=1e-11)
+    here, there = (each.decision_function(forget.X) for each in (model, other))
+    np.testing.assert_allclose(here, there, atol=1e-5)
 
 
-def test_the_head_forgets_what_it_removed(head, patients):
-    data = patients.data
-    gone = data.forget.at(slice(10))
-    kept = mu.together(data.retain, data.forget.at(slice(10, None)))
-    exact = copy.copy(head).fit(kept, None, head.b)
-    before = mu.gap_to_retrained(head, exact, gone.X)
-    removed = mu.certified_removal(head, kept, gone, None, None)
-    assert not removed.afresh
-    assert mu.gap_to_retrained(removed, exact, gone.X) < before / 20
-    assert mu.gap_to_retrained(head, exact, gone.X) == before  # the original is left alone
+@pytest.mark.parametrize("kind", mu.REQUESTS)
+def test_newton_from_the_old_weights_is_newton_from_new_ones(kind):
+    forget, retain, test = mu.make_request(kind, STUDY)
+    original = mu.train_by_newton(mu.together(forget, retain), STUDY, np.random.RandomState(1))
+    old = mu.newton(original, retain, forget, STUDY, None)
+    new = mu.newton_retrain(original, retain, forget, STUDY, np.random.RandomState(2))
+    for X in (forget.X, test.X):
+        np.testing.assert_allclose(old.decision_function(X), new.decision_function(X), atol=1e-6)
 
 
-def test_the_budget_is_the_papers():
-    expected = 3 * 1 / np.sqrt(2 * np.log(1.5 / 1e-4))
-    assert mu.CertifiedHead.allowed == pytest.approx(expected)
+def test_the_influence_function_is_one_newton_step(requests):
+    original, retain, forget, settings = requests[mu.INFLUENCE]
+    g, H = mu.slope_and_curvature(original, *retain)
+    expected = mu.get_weights(original) - np.linalg.inv(H) @ g
+    model = mu.influence_function(original, retain, forget, settings, None)
+    np.testing.assert_allclose(mu.get_weights(model), expected, atol=1e-8)
+
+
+def test_newton_stays_at_the_optimum_and_refuses_nan(requests):
+    original, retain, *_ = requests[mu.NEWTON]
+    there = mu.go_to_optimum(copy.deepcopy(original), retain)
+    again = mu.go_to_optimum(copy.deepcopy(there), retain)
+    np.testing.assert_array_equal(mu.get_weights(again), mu.get_weights(there))
+    with np.errstate(all="ignore"), pytest.raises(ValueError, match="NaN"):  # not for ever
+        mu.go_to_optimum(copy.deepcopy(original), mu.Rows(retain.X * np.nan, retain.y))
