@@ -1,32 +1,91 @@
-"""The study and the sequential requests."""
+"""The study: its requests, its attack, what it concludes and prints."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
-from test_figures import rendered
+from conftest import rendered
+from matplotlib.collections import PathCollection
 
 import machine_unlearning as mu
 
-SCRIPT = str(ROOT / "machine_unlearning.py")
-SMALL = ["--trials", "4", "--patients", "100", "--forget", "16", "--epochs", "40", "--dpi", "30"]
+SMALL = mu.Settings(
+    patients=100, forget=16, epochs=30, learning_rate=1.0, multiplier=0.07, trials=4, quiet=True
+)
 METRICS = [
     "seconds", "test_accuracy", "retain_accuracy", "forget_accuracy", "gap_to_retrained",
     "attack_accuracy",
 ]  # fmt: skip
 
 
+# ---- The requests -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", mu.REQUESTS)
+def test_a_request_is_the_same_each_time(kind):
+    settings = mu.Settings()
+    one, other = mu.make_request(kind, settings), mu.make_request(kind, settings)
+    for rows, same in zip(one, other):
+        np.testing.assert_array_equal(rows.X, same.X)
+    forget, retain, test = one
+    assert (len(retain.y), len(test.y)) == (320, 1000)
+    assert len(forget.y) == (20 if kind == mu.ATYPICAL else 80)
+    everybody = np.concatenate([rows.X for rows in one])
+    assert len(np.unique(everybody, axis=0)) == len(everybody)
+    age, glucose = (forget.X * mu.POPULATION[1] + mu.POPULATION[0]).T
+    if kind == mu.CLINIC:
+        assert forget.y.all()
+        assert abs(age.mean() - 22) < 2
+        assert abs(glucose.mean() - 85) < 4
+    else:
+        assert set(forget.y) == {0, 1}
+    usual = mu.TwoLayerMLP(learning_rate=1.0, random_state=0).fit(*test)
+    low, high = {mu.RANDOM: (0.85, 1), mu.CLINIC: (0, 0.05), mu.ATYPICAL: (0.3, 0.8)}[kind]
+    assert low <= usual.score(*forget) <= high
+
+
+def test_only_the_initial_weights_differ_between_trials():
+    first, again, second = (mu.study_trial(SMALL, mu.RANDOM, trial) for trial in (0, 0, 1))
+    for name in mu.METHODS:
+        np.testing.assert_array_equal(first[name].scores, again[name].scores)
+        assert not np.array_equal(first[name].scores, second[name].scores)
+    assert first[mu.RETRAIN].scores.shape == (16,)
+    # Newton's optimum does not depend on them
+    np.testing.assert_allclose(first[mu.NEWTON].scores, second[mu.NEWTON].scores, atol=1e-6)
+
+
+def test_outcomes_are_of_the_method_and_its_own_retraining():
+    outcomes = mu.study_trial(SMALL, mu.RANDOM, 0)
+    for methods in (mu.BY_DESCENT, mu.BY_NEWTON):
+        targets = [outcomes[name].target_scores for name in methods]
+        assert all(np.array_equal(target, targets[0]) for target in targets)
+    by_descent, by_newton = (outcomes[name].target_scores for name in mu.FAMILIES)
+    assert np.abs(by_descent - by_newton).max() > 1e-3
+    forget, *_ = mu.make_request(mu.RANDOM, SMALL)
+    newton = outcomes[mu.NEWTON]
+    p, target_p = (mu.expit(s * (2 * forget.y - 1)) for s in newton[1:])
+    assert newton.metrics["gap_to_retrained"] == pytest.approx(np.abs(p - target_p).mean())
+    assert newton.metrics["forget_accuracy"] == np.mean(newton.scores > 0)
+
+
+def test_the_result_does_not_depend_on_the_workers():
+    settings = mu.replace(SMALL, trials=4, epochs=10)
+    for kind, outcomes in mu.run_trials(settings).items():
+        for trial, outcome in enumerate(outcomes[:2]):
+            here = mu.study_trial(settings, kind, trial)
+            for name in mu.METHODS:
+                np.testing.assert_allclose(outcome[name].scores, here[name].scores, atol=1e-9)
+
+
+# ---- The attack -------------------------------------------------------------------------------
+
+
 def test_the_attack_cannot_tell_two_of_a_kind():
     rng = np.random.RandomState(0)
-    one, other = rng.randn(2, 32, 80) + rng.randn(80)
+    one, other = rng.randn(2, 64, 80) + rng.randn(80)
     assert mu.lira_attack(one, other).mean() == pytest.approx(0.5, abs=0.02)
-    assert mu.lira_attack(one, one).mean() == 0.5  # all ties
+    np.testing.assert_array_equal(mu.lira_attack(one, one), np.full(64, 0.5))
 
 
 def test_the_attack_sees_a_shift_and_a_spread():
@@ -38,20 +97,10 @@ def test_the_attack_sees_a_shift_and_a_spread():
     assert mu.lira_attack(constant, other).mean() > 0.95
 
 
-def test_the_attack_finds_an_overfitted_model():
-    """Models that have memorised 10 rows with random labels, against models that have not."""
-    rng = np.random.RandomState(0)
-    forget = mu.Rows(rng.randn(10, 2), rng.randint(0, 2, 10))
-    scores = {"kept": [], "retrained": []}
-    for seed in range(16):
-        retain = mu.Rows(X := rng.randn(30, 2), (X[:, 0] > 0).astype(int))
-        model = mu.TwoLayerMLP(learning_rate=1.0, epochs=500, init_scale=0.5, random_state=seed)
-        for kind, rows in [("kept", mu.together(forget, retain)), ("retrained", retain)]:
-            z = model.fit(*rows).decision_function(forget.X)
-            scores[kind].append(np.where(forget.y == 1, z, -z))
-    accuracy = mu.lira_attack(*map(np.array, scores.values()))
-    assert accuracy.shape == (16,)
-    assert accuracy.mean() > 0.7
+def test_the_attack_sees_four_decimals():
+    ones = np.ones((16, 5))
+    np.testing.assert_array_equal(mu.lira_attack(ones, ones + 1e-5), np.full(16, 0.5))
+    np.testing.assert_array_equal(mu.lira_attack(ones, ones + 1e-3), np.ones(16))
 
 
 def test_the_attack_by_hand():
@@ -60,23 +109,137 @@ def test_the_attack_by_hand():
     np.testing.assert_array_equal(mu.lira_attack(unlearned, -unlearned), np.ones(6))
 
 
-@pytest.mark.parametrize("request_name", mu.REQUESTS)
-def test_requests(request_name):
-    one, other = (mu.make_request(request_name, 80, np.random.RandomState(k)) for k in (0, 0))
-    np.testing.assert_array_equal(one.X, other.X)
-    assert one.X.shape == ((20 if request_name == "atypical" else 80), 2)
-    age, glucose = (one.X * mu.POPULATION[1] + mu.POPULATION[0]).T
-    if request_name == "clinic":
-        assert one.y.all()
-        assert abs(age.mean() - 22) < 2
-        assert abs(glucose.mean() - 85) < 4
-    else:
-        assert set(one.y) == {0, 1}
-    everybody = mu.standardised(mu.make_patients(1000, 0))
-    usual = mu.TwoLayerMLP(learning_rate=1.0, random_state=0).fit(*everybody)
-    right = usual.score(*one)
-    low, high = {"random": (0.85, 1), "clinic": (0, 0.05), "atypical": (0.3, 0.8)}[request_name]
-    assert low <= right <= high
+def test_the_limit_is_what_chance_exceeds_in_one_of_a_hundred():
+    rng = np.random.RandomState(1)
+    few, many = (
+        np.mean([mu.chance_limit(*rng.randn(2, n, 3)) for _ in range(3)]) for n in (16, 64)
+    )
+    assert 0.5 < many < few < 0.8
+    one, other = rng.randn(2, 64, 3)
+    limit = mu.chance_limit(one, other)
+    others = [mu.lira_attack(*rng.randn(2, 64, 3)).mean() for _ in range(100)]
+    assert 0.93 <= np.mean(np.array(others) <= limit) <= 1
+    equal = np.ones((16, 3))
+    assert mu.chance_limit(equal, equal) == 0.5
+
+
+# ---- The conclusions --------------------------------------------------------------------------
+
+
+def made_up(told=(), lost=()):
+    """A table like the study's; told: (request, method) pairs that are told apart."""
+    rows = {}
+    for k, kind in enumerate(mu.REQUESTS):
+        for j, name in enumerate(mu.METHODS):
+            row = {
+                "seconds": (k + 1) * (j + 1) * 0.01, "test_accuracy": 0.9 - 0.02 * (name in lost),
+                "retain_accuracy": 0.95, "forget_accuracy": (10 * k + j) / 100,
+                "gap_to_retrained": 0.001 * j,
+                "attack_accuracy": 0.7 + 0.01 * j if (kind, name) in told else 0.5 + 0.001 * j,
+            }  # fmt: skip
+            spread = {f"{key}_low": value - 0.01 for key, value in row.items()}
+            spread.update({f"{key}_high": value + 0.01 for key, value in row.items()})
+            limit = (0.55 if name in mu.BY_DESCENT else 0.52) + 0.01 * k
+            rows[kind, name] = {**row, **spread, "attack_limit": limit}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.rename_axis(["request", "method"])
+
+
+EVERYBODY = [(kind, name) for kind in mu.REQUESTS for name in mu.METHODS]
+
+
+def test_told_apart_means_beyond_the_limit():
+    table = made_up()
+    table.loc[(mu.CLINIC, mu.TUNE), "attack_accuracy"] = table.attack_limit[mu.CLINIC, mu.TUNE]
+    assert not mu.told_apart(table).any()
+    table.loc[(mu.CLINIC, mu.TUNE), "attack_accuracy"] += 1e-9
+    assert mu.told_apart(table).sum() == 1
+
+
+def test_the_summary_is_the_worst_of_the_requests():
+    table = made_up(told=[(mu.ATYPICAL, mu.REWIND)], lost=[mu.PLUS])
+    table.loc[(mu.RANDOM, mu.NEWTON), "seconds"] = 1.0
+    worst = mu.summarise(table)
+    assert list(worst.index) == list(mu.METHODS)
+    assert worst.index[worst.told].tolist() == [mu.REWIND]
+    assert worst.points_lost[mu.PLUS] == pytest.approx(2)
+    assert worst.points_lost.drop(mu.PLUS).abs().max() < 1e-9
+    assert worst.index[~worst.passes].tolist() == [mu.REWIND, mu.PLUS][::-1]
+    assert worst[mu.RETRAIN][mu.NEWTON] == pytest.approx(1.0 / 0.01)
+    assert worst[mu.NEWTON_RETRAIN][mu.NEWTON] == pytest.approx(1.0 / 0.07)
+    assert worst[mu.RETRAIN][mu.RETRAIN] == 1
+
+
+def test_half_a_point_may_be_lost_and_no_more():
+    for lost, passes in ((0.00499, True), (0.00501, False)):
+        table = made_up()
+        table.loc[(mu.CLINIC, mu.TUNE), "test_accuracy"] -= lost
+        assert mu.summarise(table).passes[mu.TUNE] == passes
+
+
+def test_the_headline():
+    others = [pair for pair in EVERYBODY if pair[1] not in mu.FAMILIES]
+    nobody = made_up(told=others)
+    assert mu.headline(nobody) == "None of 7 methods pass on all 3 requests"
+    newton = made_up(told=[pair for pair in others if pair[1] != mu.NEWTON])
+    time = mu.summarise(newton)[mu.RETRAIN][mu.NEWTON]
+    assert mu.headline(newton) == f"Only Newton passes on all 3 requests, in {time:.2f} of a " + (
+        "retrain's time"
+    )
+    two = made_up(told=[pair for pair in others if pair[1] not in (mu.NEWTON, mu.TUNE)])
+    assert mu.headline(two) == "Fine-Tuning and Newton pass on all 3 requests"
+    assert mu.headline(made_up()) == "7 of 7 methods pass on all 3 requests"
+
+
+def test_every_printed_number_of_the_study():
+    told = [(mu.RANDOM, mu.ASCENT), (mu.CLINIC, mu.REWIND), (mu.ATYPICAL, mu.INFLUENCE)]
+    table = made_up(told)
+    apart = {mu.RANDOM: 3e-9, mu.CLINIC: 0.2, mu.ATYPICAL: 2e-7}
+    page = mu.study_report(table, apart)
+    assert page.isascii()
+    assert max(map(len, page.splitlines())) <= 80
+    assert page.startswith(mu.headline(table) + ".")
+    worst = mu.summarise(table)
+    lines = page.splitlines()
+    for name in mu.METHODS:
+        (line,) = [line for line in lines if re.match(rf"{re.escape(name)} +\d", line)]
+        cells = line[len(name) :].split()
+        for cell, kind in zip(cells, mu.REQUESTS):
+            star = "*" if (kind, name) in told else ""
+            assert cell == f"{100 * table.attack_accuracy[kind, name]:.0f}{star}"
+        expected = [worst[mu.RETRAIN][name], worst[mu.NEWTON_RETRAIN][name]]
+        assert cells[3:5] == [f"{value:.2f}" for value in expected]
+        assert float(cells[5]) == pytest.approx(worst.points_lost[name], abs=0.051)
+    text = " ".join(page.split())
+    for k, kind in enumerate(mu.REQUESTS):
+        forget = table.forget_accuracy[kind]
+        assert (
+            f"{kind}: limits {55 + k} % by descent, {52 + k} % by Newton. Forget accuracy "
+            f"{100 * forget[mu.NAIVE]:.0f} % before, {100 * forget[mu.RETRAIN]:.0f} % retrained, "
+            f"{100 * forget[mu.ASCENT]:.0f} % after ascent. The logits of all Newton starts lie "
+            f"within {apart[kind]:.0e}: {'several optima' if kind == mu.CLINIC else 'one optimum'}."
+        ) in text
+    assert "diverged" not in text
+
+
+def test_a_method_that_diverges_never_passes():
+    settings = mu.replace(SMALL, multiplier=1e6)
+    outcomes = [mu.study_trial(settings, mu.RANDOM, trial) for trial in range(4)]
+    table = mu.attack_all(dict.fromkeys(mu.REQUESTS, outcomes))
+    assert table.attack_accuracy[mu.RANDOM, mu.ASCENT] == 1
+    assert mu.told_apart(table)[mu.RANDOM, mu.ASCENT]
+    page = mu.study_report(table, dict.fromkeys(mu.REQUESTS, 1.0))
+    assert "Approximate Unlearning diverged" in page
+    assert page.count("diverged") == 1
+    rendered(mu.study_figure(table))
+
+
+def test_how_far_the_optima_are_apart():
+    def outcome(scores, target):
+        return {mu.NEWTON_RETRAIN: mu.Outcome({}, np.array(scores), np.array(target))}
+
+    trials = [outcome([0.0, 5.0], [0.1, 5.0]), outcome([0.0, 5.3], [0.0, 4.9])]
+    assert mu.optima_apart(trials) == pytest.approx(0.4)
 
 
 def test_estimates_are_student_intervals():
@@ -87,186 +250,74 @@ def test_estimates_are_student_intervals():
     assert row["x_low"] + row["x_high"] == pytest.approx(5)
 
 
-def test_trials_differ_in_the_retained_and_share_the_forget_set():
-    settings = mu.Settings(patients=100, forget=16, epochs=2)
-    first, again, second = (mu.prepare(settings, "random", trial) for trial in (0, 0, 1))
-    np.testing.assert_array_equal(first[0].X, second[0].X)
-    np.testing.assert_array_equal(first[2].X, second[2].X)
-    np.testing.assert_array_equal(first[1].X, again[1].X)
-    np.testing.assert_array_equal(first[3].weights, again[3].weights)
-    assert not np.array_equal(first[1].X, second[1].X)
-    assert len(first[1].y) == 64
+def test_the_figure_shows_the_table():
+    told = [pair for pair in EVERYBODY if pair[1] not in (*mu.FAMILIES, mu.NEWTON, mu.TUNE)]
+    table = made_up(told)
+    figure = rendered(mu.study_figure(table))
+    axes = {}
+    for ax in figure.axes:
+        axes.setdefault(ax.get_title(loc="left"), ax)
+    for k, kind in enumerate(mu.REQUESTS):
+        part = table.loc[kind]
+        above = axes[kind]
+        right = f"{100 * part.forget_accuracy[mu.RETRAIN]:.0f} % is right"
+        for ax, column in ((above, "attack_accuracy"), (axes[right], "forget_accuracy")):
+            marks = [c for c in ax.collections if isinstance(c, PathCollection)]
+            assert len(marks) == len(mu.METHODS)
+            for mark, (name, value) in zip(marks, part[column].items()):
+                np.testing.assert_allclose(mark.get_offsets()[0], [100 * value, mu.PLACES[name]])
+                crossed = len(mark.get_paths()[0].vertices) < 20  # a cross has few corners
+                assert crossed == ((kind, name) in told)
+            tinted = [round(p.get_y() + p.get_height() / 2) for p in ax.patches]
+            assert sorted(tinted) == [mu.PLACES[mu.TUNE], mu.PLACES[mu.NEWTON]]
+        words = [text.get_text() for text in above.texts]
+        assert f"limit {55 + k}" in words
+        assert f"limit {52 + k}" in words
+    text = "\n".join(text for text, _ in figure.words)
+    worst = mu.summarise(table)
+    for name in mu.METHODS:
+        assert text.count(f"\n{name}\n") >= 2
+        assert f"{worst[mu.RETRAIN][name]:.2f}" in text
 
 
-def test_the_result_does_not_depend_on_the_workers():
-    settings = mu.Settings(patients=100, forget=16, epochs=30, learning_rate=1.0)
-    job, cases = mu.partial(mu.study_trial, settings), [(r, k) for r in mu.REQUESTS for k in (0, 1)]
-    for found, other in zip(mu.in_parallel(job, cases, quiet=True), map(job, cases)):
-        for name in mu.METHODS:
-            (metrics, scores), (other_metrics, other_scores) = found[name], other[name]
-            np.testing.assert_allclose(scores, other_scores, rtol=1e-9, atol=1e-12)
-            for metric in ("test_accuracy", "retain_accuracy", "forget_accuracy"):
-                assert metrics[metric] == other_metrics[metric]
+# ---- The whole study, as it is run by default ---------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A small study: (table, process, folder)."""
-    folder = tmp_path_factory.mktemp("study")
-    command = [sys.executable, "-B", SCRIPT, "study", *SMALL, "--csv", "table.csv"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
-    return pd.read_csv(folder / "table.csv"), done, folder
-
-
-def test_the_csv_of_the_study(small):
-    table = small[0]
+def test_the_csv_of_the_study(study_result):
+    table = study_result.table
     expected = [metric + end for metric in METRICS for end in ("", "_low", "_high")]
-    assert list(table.columns) == ["request", "method", *expected]
-    assert list(table.method[:8]) == list(mu.METHODS)
-    assert len(table) == 3 * 8
+    assert list(table.columns) == [*expected, "attack_limit"]
+    assert list(table.index.names) == ["request", "method"]
+    assert list(table.index) == EVERYBODY
     for metric in METRICS:
         assert (table[metric + "_low"] <= table[metric]).all()
         assert (table[metric] <= table[metric + "_high"]).all()
 
 
-def test_the_output_of_the_study(small):
-    _, done, folder = small
-    assert [path.name for path in (folder / "output").iterdir()] == ["method_study.png"]
-    assert done.stdout.isascii()
-    assert "_low" not in done.stdout
-    assert f"{small[0].gap_to_retrained[1]:.4f}" in done.stdout
-    assert "12 of 12 done, 0 s left" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_what_holds_for_every_seed_tried(study_result):
+    told = mu.told_apart(study_result.table)
+    for kind in mu.REQUESTS:
+        assert not told[kind][[mu.RETRAIN, mu.NEWTON_RETRAIN, mu.NEWTON]].any()
+        assert told[kind][[mu.ASCENT, mu.NAIVE, mu.PLUS, mu.INFLUENCE]].all()
+        assert study_result.table.attack_accuracy[kind, mu.NEWTON] == 0.5
+    assert told[mu.CLINIC][[mu.TUNE, mu.REWIND]].all()
+    assert study_result.text.count("one optimum") == 3
 
 
-def test_worst_case():
-    """Two requests; of each metric the worse one counts, whichever request it comes from."""
-    index = pd.MultiIndex.from_product(
-        [["one", "two"], [mu.RETRAIN, mu.NEWTON]], names=["request", "method"]
-    )
-    columns = ["attack_accuracy", "seconds", "test_accuracy"]
-    values = [[0.5, 2.0, 0.90], [0.7, 1.0, 0.80], [0.5, 4.0, 0.95], [0.6, 3.0, 0.94]]
-    worst = mu.worst_case(pd.DataFrame(values, index, columns))
-    np.testing.assert_allclose(worst.loc[mu.NEWTON], [0.7, 0.75, 0.10])
-    np.testing.assert_allclose(worst.loc[mu.RETRAIN], [0.5, 1, 0])
+def test_the_full_studys_figure_is_readable(study_result):
+    from test_figures import assert_readable
+
+    assert_readable(rendered(study_result.figures["method_study.png"]))
 
 
-def test_the_figure_shows_the_table(small):
-    table = small[0].set_index(["request", "method"])
-    figure = rendered(mu.study_figure(table))
-    panels = np.array(figure.axes).reshape(3, 5)
-    for row, request in zip(panels, mu.REQUESTS):
-        for ax, (column, (_, factor)) in zip(row, mu.PANELS.items()):
-            points = [line for line in ax.lines if line.get_marker() in ("o", "X")]
-            shown = np.concatenate([line.get_xdata(orig=False) for line in points])
-            expected = factor * table.loc[request, column].to_numpy()
-            np.testing.assert_allclose(np.sort(shown), np.sort(expected))
-            told = [line.get_xdata() for line in points if line.get_marker() == "X"]
-            count = (table.loc[request, "attack_accuracy"] > mu.NOTICED).sum()
-            assert sum(map(len, told)) == count
-    texts = "\n".join(text for text, _ in figure.words)
-    for word in [*mu.METHODS, *(title for title, _ in mu.PANELS.values()), "right forget accuracy"]:
-        assert word in texts
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
-@pytest.mark.parametrize("experiment", ["study", "sequential"])
-def test_ctrl_c_ends_it_at_once(tmp_path, experiment):
-    process = subprocess.Popen(
-        [sys.executable, "-B", SCRIPT, experiment], cwd=tmp_path, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, start_new_session=True,
-    )  # fmt: skip
-    while not (tmp_path / "output").exists():  # it has begun
-        time.sleep(0.01)
-    time.sleep(3)  # the workers are at work
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
-    start = time.monotonic()
-    out, err = process.communicate(timeout=30)
-    assert time.monotonic() - start < 10
-    assert process.returncode == 130
-    assert out == ""
-    assert err.endswith("machine_unlearning.py: error: interrupted\n")
-    assert "Traceback" not in err
-    assert not list(tmp_path.rglob("*.png"))
-
-
-@pytest.mark.parametrize("experiment", ["study", "sequential"])
-@pytest.mark.parametrize(
-    ("flag", "value", "limits"),
-    [("--forget", "7", "8 to 380"), ("--forget", "381", "8 to 380"), ("--patients", "20", "40 to")],
-)
-def test_impossible_sizes(experiment, flag, value, limits, tmp_path, capsys):
-    assert mu.main([experiment, flag, value, "--output", str(tmp_path)]) == 2
-    assert f"{flag} {value}: the allowed range is {limits}" in (err := capsys.readouterr().err)
-    assert err.count("\n") == 1
-
-
-@pytest.mark.skipif(os.name == "nt", reason="POSIX pipes")
-def test_nobody_has_to_listen_to_the_progress(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-B", SCRIPT, "study", *SMALL], cwd=tmp_path, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
-    process.stderr.close()
-    out = process.stdout.read()
-    process.stdout.close()
-    process.wait(timeout=100)
-    assert "wrote output" in out
-    assert (tmp_path / "output" / "method_study.png").exists()
-
-
-def test_odd_settings_do_not_break_the_study():
-    for odd in ({"epochs": 0}, {"epochs": 1}, {"learning_rate": 0}, {"multiplier": 0}):
-        settings = mu.Settings(**{"patients": 60, "forget": 8, "epochs": 5, **odd})
-        found = mu.study_trial(settings, ("random", 0))
-        assert np.isfinite([scores for _, scores in found.values()]).all()
-        assert set(found) == {*mu.METHODS, mu.AGAIN}
-
-
-@pytest.fixture(scope="module")
-def few():
-    """16 patients ask one by one, of a small hospital: {request: (table, batch)}."""
-    settings = mu.Settings(patients=200, forget=16, epochs=60, learning_rate=1.0)
-    return {request: mu.one_by_one(settings, request) for request in ("random", "clinic")}
-
-
-@pytest.mark.parametrize("request_name", ["random", "clinic"])
-def test_one_by_one(few, request_name):
-    table, batch = few[request_name]
-    strategies = [mu.RETRAIN, mu.SISA, mu.REWIND, mu.NEWTON, mu.HEAD]
-    assert list(table.index.unique("method")) == strategies
-    for method in strategies:
-        part = table.xs(method)
-        assert list(part.index) == list(range(1, 17))
-        assert (part.seconds.diff().dropna() > 0).all()
-    head = table.xs(mu.HEAD)
-    assert (head.residual <= head.spent).all()
-    assert (head.spent <= head.allowed).all()
-    assert (table.xs(mu.RETRAIN).gap_to_retrained == 0).all()
-    assert batch[mu.SISA] == batch[mu.REWIND] == 0  # exact: the order cannot matter
-    assert batch[mu.NEWTON] < 0.05
-
-
-def test_sequential_figure_shows_the_table(few):
-    table = pd.concat({name: part for name, (part, _) in few.items()}, names=["request"])
-    figure = rendered(mu.sequential_figure(table))
-    for row, request in zip(np.array(figure.axes).reshape(2, 3), few):
-        for line in row[0].lines:
-            part = table.loc[request].loc[line.get_label()]
-            np.testing.assert_allclose(line.get_ydata(), part.seconds)
-        gaps = {line.get_label(): line.get_ydata() for line in row[1].lines}
-        assert set(gaps) == {mu.SISA, mu.REWIND, mu.NEWTON, mu.HEAD}
-        head = table.loc[request].loc[mu.HEAD]
-        np.testing.assert_allclose(row[2].lines[1].get_ydata(), head.spent)
-        np.testing.assert_allclose(row[2].lines[2].get_ydata(), head.residual)
-
-
-def test_certified_is_said_of_the_head_only():
-    code = (ROOT / "machine_unlearning.py").read_text(encoding="utf-8").lower()
-    for line in code.splitlines():
-        for name in ("certifiedhead", "certified head", "certified_removal"):
-            line = line.replace(name, "")
-        if "certified" in line:
-            words = ("budget", "delta", "icml", "head.certificates", "convex")
-            assert any(word in line for word in words), line
+def test_progress(capsys, monkeypatch):
+    clock = iter([0.0, 10.0, 20.0])
+    monkeypatch.setattr(mu.time, "perf_counter", lambda: next(clock))
+    assert list(mu.with_progress("ab", 2, "clinic: ", quiet=False)) == ["a", "b"]
+    err = capsys.readouterr().err
+    assert err == "clinic: 1 of 2 done, 10 s left  \rclinic: 2 of 2 done, 0 s left  \n"
+    monkeypatch.undo()
+    assert list(mu.with_progress("ab", 2, "", quiet=True)) == ["a", "b"]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(mu.sys, "stderr", None)
+    assert list(mu.with_progress("ab", 2, "", quiet=False)) == ["a", "b"]
