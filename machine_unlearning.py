@@ -2194,8 +2194,8 @@ EXPERIMENTS = {
 EXAMPLES = """
 examples:
   machine_unlearning.py                        the demo, as it is published
-  machine_unlearning.py --multiplier 0.3       gentler ascent: does it end nearer?
-  machine_unlearning.py study --csv study.csv  the study, with its table as a file
+  machine_unlearning.py --multiplier 0.3       gentler ascent: is it nearer?
+  machine_unlearning.py study --csv study.csv  the study, its table as a file
 """
 
 
