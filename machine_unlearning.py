@@ -93,7 +93,7 @@ __version__ = "2.0.0"
 
 
 class SettingsError(ValueError):
-    """A setting is out of range, or settings that cannot work together."""
+    """A setting is out of range, or settings cannot work together."""
 
 
 def check_range(name, value, low, high, reason=""):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -341,7 +342,9 @@ def wait_for_progress(process):
 
 
 def alive(group):
-    """The processes of a group that are still at work."""
+    """The processes of a group that are still at work, as far as this machine can tell."""
+    if not shutil.which("ps"):
+        return []
     listed = subprocess.run(["ps", "-A", "-o", "pgid=,stat="], capture_output=True, text=True)
     rows = [line.split() for line in listed.stdout.splitlines()]
     return [stat for pgid, stat in rows if int(pgid) == group and not stat.startswith("Z")]
