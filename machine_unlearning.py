@@ -66,7 +66,9 @@ from typing import Callable, NamedTuple
 from unittest.mock import patch
 
 if __name__ == "__main__" and "IPython" not in sys.modules:
-    os.environ.pop("MPLBACKEND", None)  # a notebook's, perhaps, and not here; none is needed
+    os.environ.pop(
+        "MPLBACKEND", None
+    )  # inherited from a notebook, it may name what is not installed here
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -93,7 +95,7 @@ __version__ = "2.0.0"
 
 
 class SettingsError(ValueError):
-    """A setting is out of range, or settings cannot work together."""
+    """A setting is out of range, or several settings do not fit together."""
 
 
 def check_range(name, value, low, high, reason=""):
@@ -183,7 +185,7 @@ class Cohort(NamedTuple):
 
 
 def hospital(settings, rng):
-    """The demo's patients. The scaler is fitted on all of them: it remembers who left, too."""
+    """The demo's patients. The scaler is fitted on all of them, those who leave included."""
     patients = make_patients(settings.patients, rng).set_index("patient_id")
     features = patients[["age", "glucose"]].set_axis(["Age (years)", "Glucose (mg/dL)"], axis=1)
     return Cohort(features, labels(patients), tuple(GROUPS), StandardScaler().fit(features))
@@ -205,7 +207,7 @@ class Data(NamedTuple):
 
     cohort: Cohort
     features: pd.DataFrame  # the training rows in real units
-    asked: np.ndarray  # positions of the forget set in the training set, first to ask first
+    asked: np.ndarray  # positions of the forget set in the training set, in the order of asking
     train: Rows
     forget: Rows
     retain: Rows
@@ -298,7 +300,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         A, z = self.forward(X)
         dz = expit(z) - y  # (n,)  p - y, the slope of a row's loss in its logit
         slope = 1 - A * A  # (n, h)  tanh'
-        w2 = self.W2_[:, 0]  # (h,)  from z back to A; the same for all rows, so it comes last
+        w2 = self.W2_[:, 0]  # (h,)  the slope of z in A; the same for all rows, so it comes last
         dW1 = (X.T * dz) @ slope * w2  # (d, h)
         db1 = dz @ slope * w2  # (h,)
         dW2 = (dz @ A)[:, None]  # (h, 1)
@@ -405,7 +407,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
 # ---- Three answers to a request -----------------------------------------------------------------
 # A method gets the original network, the retain and the forget rows, the settings and a
-# RandomState. It returns a new network, and changes nothing that it was given but the RandomState.
+# RandomState. It returns a new network, and changes none of them except the RandomState.
 
 
 def full_retrain(original, retain, forget, settings, rng):
@@ -419,7 +421,7 @@ def naive_deletion(original, retain, forget, settings, rng):
 
 
 def gradient_ascent(original, retain, forget, settings, rng):
-    """Training went down the loss of the forget set; go up on it again."""
+    """Training went down the loss of the forget set; climb back up."""
     return copy.deepcopy(original).unlearn(*forget, settings.unlearn_epochs, settings.multiplier)
 
 
@@ -508,7 +510,7 @@ def compare(make_cohort, settings, repeats=3):
     return Comparison(data, models, results, gap_to_retrained(second, retrained, data.forget.X))
 
 
-# ---- What does it mean? The numbers choose the words --------------------------------------------
+# ---- What does it mean? Sentences chosen by the results -----------------------------------------
 
 
 def percent(fraction):
@@ -517,11 +519,11 @@ def percent(fraction):
 
 
 def check_ascent(comparison):
-    """Was it forgotten by ascent? A DataFrame: a row per check, with value, low, high, passed."""
+    """Did ascent forget? A DataFrame: a row per check, with value, low, high and passed."""
     data, models, results, _ = comparison
     ascent, retrained, naive = (results.loc[name] for name in (ASCENT, RETRAIN, NAIVE))
-    # Both models are tested on the same rows: only where they disagree can chance decide which
-    # is better. Two standard errors of the difference, after McNemar (Psychometrika 12, 1947).
+    # Both models are tested on the same rows, so only rows on which they disagree count. Two
+    # standard errors of the difference, after McNemar (Psychometrika 12, 1947).
     disagree = models[ASCENT].predict(data.test.X) != models[RETRAIN].predict(data.test.X)
     margin = 2 * np.sqrt(disagree.sum()) / len(disagree)
     worst = max(retrained.test_accuracy - margin, 0)
@@ -768,8 +770,8 @@ def add_key(fig, classes):
     ring = {"color": INK, "marker": "o", "markerfacecolor": "none"}
     marks = [*zip(classes, CLASS_LOOKS), ("asked to be forgotten", ring)]
     handles = [Line2D([], [], linestyle="", label=label, **look) for label, look in marks]
-    handles.append(Line2D([], [], color=INK, linewidth=1.8, label="p = 0.5 of this model"))
-    handles.append(Line2D([], [], **TARGET_LINE, label=f"p = 0.5 of {RETRAIN}, the target"))
+    handles.append(Line2D([], [], color=INK, linewidth=1.8, label="solid: p = 0.5 of this model"))
+    handles.append(Line2D([], [], **TARGET_LINE, label=f"dashed: p = 0.5 of {RETRAIN}"))
     fig.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 0.83 / fig.get_figheight()),
         ncols=5, handletextpad=0.4, columnspacing=1, handlelength=2, borderaxespad=0.3,
@@ -782,7 +784,7 @@ def boundaries_figure(comparison):
     data, results = comparison.data, comparison.results
     fig = new_page(
         8.7,
-        f"{ASCENT} ends {times_as_far(results)} times as far off as doing nothing",
+        f"{ASCENT} ends {times_as_far(results)} times as far from {RETRAIN} as doing nothing",
         f"Gap: how far p, the probability of {data.cohort.classes[1]}, is from {RETRAIN}'s, on "
         f"average over the {len(data.asked):,} who asked.",
     )
@@ -812,7 +814,7 @@ def draw_fall(ax, before, after, target):
         place = {"y": value - 3, "va": "top"} if value > 12 else {"y": value + 3, "va": "bottom"}
         ax.text(x, **place, s=f"{value:.1f} %", color=RED, ha=side)
     words = f"{RETRAIN},\nthe target: {target:.1f} %"
-    # The words stand on the side of their line that has more room
+    # Each label is placed on the side of its line with more room
     lines = (
         (target, target > 80 or 15 < target < 50, TARGET_LINE, words),
         (50, target >= 50, HALF_LINE, HALF_WORDS.replace("older ", "older\n")),
@@ -1056,17 +1058,18 @@ def sweep_figure(grid, accuracies, results, settings):
     setting = f"{settings.unlearn_epochs} × {settings.multiplier:g}"
     fig = new_page(
         5.6,
-        f"Over {len(grid)} doses, test and forget accuracy stay within {apart:.0f} points",
+        f"Over {len(grid)} doses, test and forget accuracy stay within {apart:.0f} points of each "
+        "other",
         f"Left: the dose is epochs × multiplier; {dose_effect(grid)}.",
         f"Right: after {setting}, forget accuracy is {classic:.0f} % with seed {settings.seed}; "
         f"with seeds {SEEDS[0]} to {SEEDS[-1]}, {seeds.min():.0f} to {seeds.max():.0f} %.",
     )
     marked = {(settings.unlearn_epochs, settings.multiplier): "yours", **CLASSIC}
     left = add_panel(fig, 0.75, 0.75, 5.45, 3.3)
-    left.set_title(f"Seed {settings.seed}, any dose", y=1.07)
+    left.set_title(f"Seed {settings.seed}, {len(grid)} doses", y=1.07)
     draw_doses(left, grid[doses(grid) > 0], target, marked)
     right = add_panel(fig, 6.45, 0.75, 3.4, 3.3)
-    right.set_title(f"{setting}, any seed", y=1.07)
+    right.set_title(f"{setting}, {len(SEEDS)} seeds", y=1.07)
     draw_seeds(right, accuracies, settings.seed, classic)
     return fig
 
@@ -1120,7 +1123,7 @@ def sweep(settings):
 RANDOM, CLINIC, ATYPICAL = "random", "clinic", "atypical"
 REQUESTS = {  # kind -> who asks
     RANDOM: "like everybody else",
-    CLINIC: "of a kind nobody else is",
+    CLINIC: "unlike anybody else",
     ATYPICAL: "like the other diagnosis",
 }
 # Standardising with constants: no scaler remembers anybody. Mean, standard deviation; age, glucose
@@ -1160,7 +1163,7 @@ def draw_leavers(kind, n, rng):
 def make_request(kind, settings):
     """(forget, retain, test) of a kind in REQUESTS; the same in all trials.
 
-    Raises SettingsError if a request or what remains of the four fifths is too small.
+    Raises SettingsError if a request or the retain set would be too small.
     """
     check_range("patients", settings.patients, 40, 10**6)
     n_train = settings.patients * 4 // 5
@@ -1175,7 +1178,8 @@ def make_request(kind, settings):
 
 # ---- Better answers, by gradient descent --------------------------------------------------------
 # All models of this part have one objective, the mean cross-entropy + l2 / 2 |all weights|^2. With
-# l2 = 0.01 it costs no accuracy and has, as far as we can see, one optimum; with 0.003, several.
+# l2 = 0.01 it costs no accuracy and nearly always has one optimum for the requests below (65 of 66
+# that were tried, 22 seeds); with 0.003 it has several.
 OBJECTIVE = {"l2": 0.01, "init_scale": 0.5}
 
 
@@ -1211,7 +1215,7 @@ def neg_grad_plus(original, retain, forget, settings, rng):
 
 
 def fine_tune(original, retain, forget, settings, rng):
-    """Train on without the forget set for 50 epochs, and hope that it fades."""
+    """Train on without the forget set for 50 epochs, and hope that its influence fades."""
     return descend(copy.deepcopy(original), retain, 50)
 
 
@@ -1235,7 +1239,7 @@ def get_weights(model):
 
 
 def set_weights(model, values):
-    """The opposite, in place; values (P,)."""
+    """The inverse of get_weights, in place; values (P,)."""
     ends = np.cumsum([weights.size for weights in model.parameters])
     for weights, part in zip(model.parameters, np.split(values, ends[:-1])):
         weights[...] = part.reshape(weights.shape)
@@ -1344,12 +1348,12 @@ FAMILIES = {RETRAIN: (train_by_descent, BY_DESCENT), NEWTON_RETRAIN: (train_by_n
 
 
 def lira_attack(unlearned, retrained, halves=16):
-    """Accuracy (T,), by trial, of telling unlearned from retrained models; 0.5: it cannot.
+    """Accuracy (T,), by trial, at telling unlearned from retrained models; 0.5: it cannot.
 
     Both are scores s z (T, m) of m patients in T trials, s = 2y - 1. For each patient, a Gaussian
     is fitted to either kind on one half of the trials, and the other half is classified; for many
-    random halves. U-LiRA: Hayes et al. 2024, arXiv 2403.01218. The attacker sees 4 decimals: where
-    two models are one, their floats still differ in the tenth digit, and would give them away.
+    random halves. U-LiRA: Hayes et al. 2024, arXiv 2403.01218. The attacker sees 4 decimals: two
+    models at the same optimum still differ in the tenth, which would give them away.
     """
     scores = np.round(np.stack([unlearned, retrained]), 4)  # (2, T, m)
     rng = np.random.RandomState(0)
@@ -1498,7 +1502,7 @@ def attack_all(trials):
                 if name == retrain:
                     limit = chance_limit(scores, target_scores)
                 limits[kind, name] = limit
-                right = np.ones(len(outcomes))  # a model that has diverged is seen at a glance
+                right = np.ones(len(outcomes))  # a model that has diverged is always told apart
                 if np.isfinite(scores).all():
                     right = lira_attack(scores, target_scores)
                 for trial, attack_accuracy in zip(outcomes, right):
@@ -1625,8 +1629,8 @@ def study_figure(table):
     fig = new_page(
         9.5,
         headline(table),
-        "How often U-LiRA, reading logits with 4 decimals, tells a model from one retrained in the",
-        "same way. Shaded: more often than two retrained models (✖). Right: worst of the requests.",
+        "How often U-LiRA tells a model from one retrained in the same way; 50: a coin toss.",
+        "Grey, ✖: more often than chance tells two retrained models apart. Right: worst request.",
     )
     tinted = [name for name in PLACES if name not in FAMILIES and worst.passes[name]]
     draw_names(add_methods_panel(fig, 0.12, 4.72, 2.1, []), "Attack accuracy, %")
@@ -1726,7 +1730,7 @@ class Sisa:
         sizes = settings.hidden, settings.learning_rate
         blank = TwoLayerMLP(*sizes, epochs=0, **OBJECTIVE, random_state=rng)
         self.stages = [[copy.deepcopy(blank.fit(*rows))] for _ in shards]  # initial weights only
-        # So many epochs a stage that a row is seen as often, on average, as without slices
+        # Chosen so that a row is seen as often, on average, as without slices
         self.epochs = round(2 * settings.epochs / (SLICES + 1))
         self.train()
 
@@ -1816,7 +1820,7 @@ class CertifiedHead:
         """A new head: one Newton step, or retrained with fresh noise if the budget is spent."""
         head = copy.copy(self)
         V = head.signed(left)
-        # What the leavers did to the slope is what is missing now
+        # The slope was 0; without the leavers' part, minus that part is left
         step = np.linalg.solve(head.curvature(V), head.slope(head.signed(leavers)))
         cost = self.GAMMA * np.linalg.norm(V, 2) * np.linalg.norm(step) * np.linalg.norm(V @ step)
         if head.spent + cost > head.allowed:
@@ -1999,7 +2003,7 @@ def relative_times(ledger):
 
 
 def in_another_optimum(ledger):
-    """Requests at which a model was another than Newton Retrain's; a Series by kind and method."""
+    """At how many requests a model ended in another optimum than Newton Retrain, by method."""
     another = ledger.gap_to_retrained > SAME_OPTIMUM
     return another.groupby(["request", "method"], sort=False).sum()
 
@@ -2009,7 +2013,7 @@ def sequential_headline(ledger, observed):
     times = 100 * relative_times(ledger).xs(NEWTON, level="method")
     years, guess = (median_error(observed[RANDOM, 1], p, "age") for p in ("found_", "guess_"))
     seen = "; two versions show which random patient left" if years < guess / 3 else ""
-    return f"One by one: {times.min():.0f} to {times.max():.0f} % of the time{seen}"
+    return f"Newton takes {times.min():.0f} to {times.max():.0f} % of the time{seen}"
 
 
 def draw_times(ax, times):
@@ -2035,6 +2039,7 @@ def draw_gaps(ax, gaps, others):
     words = f"another optimum: {NEWTON} {others[NEWTON]} times of {len(gaps)},\na second retrain "
     ax.text(0.96, 0.5, words + f"{others[NEWTON_RETRAIN]}", transform=ax.transAxes, ha="right")
     ax.set(yscale="log", ylim=(1e-18, 3), yticks=[1e-15, 1e-10, 1e-5, 1])
+    ax.set_xlabel("requests answered", size=11, labelpad=1)
     ax.minorticks_off()
 
 
@@ -2048,6 +2053,7 @@ def draw_budget(ax, head):
     ax.axhline(100, color=INK, linewidth=0.8)
     ax.set_title(f"▼ forced retrains: {len(forced)}", loc="right", weight="normal", size=12)
     ax.set(ylim=(0, 115), yticks=[0, 50, 100])
+    ax.set_xlabel("requests answered", size=11, labelpad=1)
 
 
 def draw_recovered(ax, people, column, unit, limits):
@@ -2057,9 +2063,10 @@ def draw_recovered(ax, people, column, unit, limits):
     ax.scatter(people[column], people["found_" + column], **look)
     error, guess = (median_error(people, prefix, column) for prefix in ("found_", "guess_"))
     ax.set_title(f"{column}: {error:.1f} {unit} off", weight="normal", size=11)
-    ax.text(0.98, 0.04, f"guess: {guess:.1f}", color=GREY, ha="right", transform=ax.transAxes)
+    ax.text(0.98, 0.04, f"guess: {guess:.1f} off", color=GREY, ha="right", transform=ax.transAxes)
     ax.set(xlim=limits, ylim=limits, xticks=limits, yticks=limits)
     ax.set_xlabel("true", labelpad=-12)
+    ax.set_ylabel("recovered", labelpad=-16)
 
 
 @in_our_style
@@ -2076,25 +2083,25 @@ def sequential_figure(ledger, observed):
         "Total time": 9.42,
         "Gap to Newton Retrain after each request": 7.32,
         "Certificate's budget, %": 4.97,
-        "Who left: recovered from two versions of the head and public data": 2.62,
+        "Who left: recovered from two versions of the head and public data": 2.57,
     }
     for heading, bottom in rows.items():
         fig.text(0.012, bottom / 11, heading, weight="bold", size=12.5)
-    for kind, left in zip(SEQUENCES, (1.5, 5.9)):
-        ax = add_panel(fig, left, 7.95, 3.95, 1.3)
+    for kind, left in zip(SEQUENCES, (1.5, 6.0)):
+        ax = add_panel(fig, left, 7.95, 3.85, 1.3)
         ax.set_title(kind, y=1.17)
         ax.text(0, 1.04, REQUESTS[kind], color=GREY, transform=ax.transAxes)
         draw_times(ax, times[kind])
         if kind != SEQUENCES[0]:
             ax.set_yticks([])
         draw_gaps(
-            add_panel(fig, left, 5.6, 3.95, 1.55), ledger.gap_to_retrained[kind], others[kind]
+            add_panel(fig, left, 5.6, 3.85, 1.55), ledger.gap_to_retrained[kind], others[kind]
         )
-        draw_budget(add_panel(fig, left, 3.25, 3.95, 1.55), ledger.loc[kind].loc[HEAD])
+        draw_budget(add_panel(fig, left, 3.25, 3.85, 1.55), ledger.loc[kind].loc[HEAD])
         people = observed[kind, 1]
         ax = add_panel(fig, left, 0.45, 1.6, 1.75)
         draw_recovered(ax, people, "age", "years", (0, 100))
-        ax = add_panel(fig, left + 2.25, 0.45, 1.6, 1.75)
+        ax = add_panel(fig, left + 2.2, 0.45, 1.6, 1.75)
         draw_recovered(ax, people, "glucose", "mg/dL", (40, 220))
     key = ((1.6, 6.95, "two descent retrains", GREY), (3.3, 6.95, "● Newton", INK))
     key += ((4.15, 6.95, "○ second retrain", GREEN), (1.6, 4.38, "allowed", INK))

@@ -307,7 +307,7 @@ def test_every_printed_number_of_the_sequence():
     assert max(map(len, page.splitlines())) <= 80
     text = " ".join(page.split())
     assert text.startswith(
-        "One by one: 10 to 20 % of the time; two versions show which random patient left."
+        "Newton takes 10 to 20 % of the time; two versions show which random patient left."
     )
     for line in [
         "Full Retrain 1.00 1e-03 1.00 1e-03", "SISA 0.50 0e+00 0.50 0e+00",
@@ -329,7 +329,7 @@ def test_every_printed_number_of_the_sequence():
 def test_the_headline_says_what_two_versions_show_only_if_they_do():
     ledger, observed = made_up()
     observed[mu.RANDOM, 1]["guess_age"] = observed[mu.RANDOM, 1].age + 5.9  # found: 2 years off
-    assert mu.sequential_headline(ledger, observed) == "One by one: 10 to 20 % of the time"
+    assert mu.sequential_headline(ledger, observed) == "Newton takes 10 to 20 % of the time"
     observed[mu.RANDOM, 1]["guess_age"] = observed[mu.RANDOM, 1].age + 6.1
     assert "two versions show" in mu.sequential_headline(ledger, observed)
 
