@@ -1078,7 +1078,7 @@ def dose_effect(grid):
     """How forget accuracy follows the dose, in words."""
     if grid.forget_accuracy.nunique() == 1:
         return "forget accuracy does not change with the dose"
-    correlation = spearmanr(doses(grid), grid.forget_accuracy).statistic
+    correlation, _ = spearmanr(doses(grid), grid.forget_accuracy)
     return f"rank correlation of forget accuracy with the dose: {correlation:.2f}"
 
 
@@ -1445,8 +1445,10 @@ def shielded_from_ctrl_c():
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    yield
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def start_worker():
@@ -1500,7 +1502,8 @@ def attack_all(trials):
                 scores = np.array([trial[name].scores for trial in outcomes])  # (T, m)
                 target_scores = np.array([trial[name].target_scores for trial in outcomes])
                 if name == retrain:
-                    limit = chance_limit(scores, target_scores)
+                    with np.errstate(invalid="ignore"):  # where even retraining diverges
+                        limit = chance_limit(scores, target_scores)
                 limits[kind, name] = limit
                 right = np.ones(len(outcomes))  # a model that has diverged is always told apart
                 if np.isfinite(scores).all():
@@ -1521,7 +1524,7 @@ def optima_apart(outcomes):
 
 def told_apart(table):
     """Is a method attacked more successfully than retrained models of its family? By row."""
-    return table.attack_accuracy > table.attack_limit
+    return ~(table.attack_accuracy <= table.attack_limit)  # without a limit, nobody passes
 
 
 def summarise(table):
