@@ -541,7 +541,9 @@ def times_as_far(results):
     """The gap that ascent leaves, in multiples of the gap that doing nothing leaves; in words."""
     gaps = results.gap_to_retrained
     times = gaps[ASCENT] / max(gaps[NAIVE], 1e-12)  # doing nothing may already be right
-    return f"{times:.0f}" if times >= 9.95 else f"{times:.1f}"
+    if times > 10_000:
+        return ">10,000"
+    return f"{times:,.0f}" if times >= 9.95 else f"{times:.1f}"
 
 
 def finding(comparison):
@@ -784,7 +786,7 @@ def boundaries_figure(comparison):
     data, results = comparison.data, comparison.results
     fig = new_page(
         8.7,
-        f"{ASCENT} ends {times_as_far(results)} times as far from {RETRAIN} as doing nothing",
+        f"{ASCENT}: {times_as_far(results)} times as far from {RETRAIN} as doing nothing",
         f"Gap: how far p, the probability of {data.cohort.classes[1]}, is from {RETRAIN}'s, on "
         f"average over the {len(data.asked):,} who asked.",
     )
