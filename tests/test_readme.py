@@ -229,7 +229,8 @@ def test_numbers_in_the_text(patients, clinical, sweep_result):
     nearer, best = re.search(r"(\d+) settings end nearer .* \(gap (\S+) at best", swept).groups()
     correlation = re.search(r"dose: (-[0-9.]+)\)", swept)[1]
     for sentence in [
-        f"ends {mu.times_as_far(patients.results)} times as far from it as doing nothing",
+        f"ends {mu.times_as_far(patients.results)} times as far from the retrained model as "
+        "doing nothing",
         f"Doing nothing leaves {naive.gap_to_retrained:.4f}",
         f"are {patients.noise_floor:.4f} apart; ascent ends at {ascent.gap_to_retrained:.4f}",
         f"Ascent changes {changed} of 80: {harmed} from right to wrong, {mended} from wrong to",
