@@ -78,3 +78,9 @@ def rendered(figure):
     figure.words = [(text.get_text(), box) for text, box in once.values()]
     figure.texts_drawn = [text for text, _ in once.values()]
     return figure
+
+
+def middle(band):
+    """Where the middle of a horizontal band stands; matplotlib 3.8 draws it as a polygon."""
+    y = band.get_patch_transform().transform(band.get_path().vertices)[:, 1]
+    return round((y.min() + y.max()) / 2)

@@ -7,7 +7,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from conftest import ROOT, rendered
+from conftest import ROOT, middle, rendered
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import machine_unlearning as mu
@@ -226,7 +226,7 @@ def test_the_patient_table(patients, drawn):
     changed = [k for k, row in enumerate(rows) if row[7] != "no"]
     assert [rows[k][0] for k in changed] == ["1201", "1113", "1239", "1179", "1213"]
     assert {rows[k][7] for k in changed} == {"now wrong"}
-    tinted = [round(patch.get_y() + patch.get_height() / 2) for patch in ax.patches]
+    tinted = [middle(band) for band in ax.patches]
     assert tinted == changed
     for k, row in enumerate(rows):
         rows_X = patients.data.forget.X[k : k + 1]

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import rendered
+from conftest import middle, rendered
 from matplotlib.collections import PathCollection
 
 import machine_unlearning as mu
@@ -268,7 +268,7 @@ def test_the_figure_shows_the_table():
                 np.testing.assert_allclose(mark.get_offsets()[0], [100 * value, mu.PLACES[name]])
                 crossed = len(mark.get_paths()[0].vertices) < 20  # a cross has few corners
                 assert crossed == ((kind, name) in told)
-            tinted = [round(p.get_y() + p.get_height() / 2) for p in ax.patches]
+            tinted = [middle(band) for band in ax.patches]
             assert sorted(tinted) == [mu.PLACES[mu.TUNE], mu.PLACES[mu.NEWTON]]
         words = [text.get_text() for text in above.texts]
         assert f"limit {55 + k}" in words
