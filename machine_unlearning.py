@@ -2353,6 +2353,8 @@ def main(argv=None):
         return stop.code  # --help and --version have printed what there is to say
     except SettingsError as error:
         return fail(error, 2)
+    except BrokenPipeError:  # whoever asked for --help has read enough
+        return 0
     except OSError as error:
         what = f"cannot write {error.filename}: {error.strerror}" if error.filename else error
         return fail(what, 1)
@@ -2373,7 +2375,7 @@ if __name__ == "__main__":
         print(end="", flush=True)
     except OSError as error:  # nobody reads, or the disk is full
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
+        if status == 0 and not isinstance(error, BrokenPipeError):
             status = fail(f"cannot print: {error}", 1)
     gc.freeze()  # no last garbage collection: it would take a tenth of the whole run
     sys.exit(status)
