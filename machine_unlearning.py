@@ -65,10 +65,9 @@ from threading import Thread
 from typing import Callable, NamedTuple
 from unittest.mock import patch
 
+# A notebook hands its backend down to programs that it starts, where it may not be installed
 if __name__ == "__main__" and "IPython" not in sys.modules:
-    os.environ.pop(
-        "MPLBACKEND", None
-    )  # inherited from a notebook, it may name what is not installed here
+    os.environ.pop("MPLBACKEND", None)
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -98,11 +97,16 @@ class SettingsError(ValueError):
     """A setting is out of range, or several settings do not fit together."""
 
 
+def flag(name):
+    """The flag of a setting: "learning_rate" is --learning-rate on the command line."""
+    return "--" + name.replace("_", "-")
+
+
 def check_range(name, value, low, high, reason=""):
     """Raise SettingsError unless low <= value <= high; NaN is in no range."""
     if not low <= value <= high:
-        flag = "--" + name.replace("_", "-")
-        raise SettingsError(f"{flag} {value}: the allowed range is {low:,} to {high:,}{reason}")
+        allowed = f"the allowed range is {low:,} to {high:,}{reason}"
+        raise SettingsError(f"{flag(name)} {value}: {allowed}")
 
 
 def setting(default, group, meaning, *limits):
@@ -961,6 +965,9 @@ def vary(make_cohort, prefix, settings):
     return Result(report(comparison), comparison.results, figures)
 
 
+BASIC = {"patients": 1000, "forget": 160}
+
+
 def basic(settings):
     """The same on abstract data, where ascent does more damage: two figures."""
     return vary(abstract, "basic", settings)
@@ -975,6 +982,9 @@ def wisconsin(settings, rng):
     features = bunch.data[["worst area", "worst smoothness"]].rename(columns=str.capitalize)
     y = (bunch.target == 0).to_numpy(int)  # there, 0 is malignant
     return Cohort(features, y, ("Benign", "Malignant"), StandardScaler().fit(features))
+
+
+REAL = {"patients": 569, "forget": 91}  # all of them; a fifth of the training set
 
 
 def clinical(settings):
@@ -1464,11 +1474,13 @@ def in_parallel(function, cases, quiet):
     """[function(*case) for case in cases], on all cores; raises BrokenExecutor if a worker dies."""
     others = set(active_children())
     n_workers = min(cpu_count(), len(cases))
-    # The workers import this file and not the script that called it, whatever that would do
-    this_file = patch.dict(sys.modules, __main__=sys.modules[__name__])
+    # The workers run this file by its path, and not the script or notebook that called it
+    this = sys.modules[__name__]
+    as_main = patch.dict(sys.modules, __main__=this)
+    by_path = patch.object(this, "__spec__", None, create=True)
     with ProcessPoolExecutor(n_workers, get_context("spawn"), start_worker) as workers:
         try:
-            with this_file, shielded_from_ctrl_c():
+            with as_main, by_path, shielded_from_ctrl_c():
                 jobs = [workers.submit(function, *case) for case in cases]
             for job in with_progress(as_completed(jobs), len(jobs), "", quiet):
                 job.result()  # raises what went wrong
@@ -1694,6 +1706,10 @@ def study_report(table, apart):
     diverged = worst.index[worst.diverged]
     lines += [f"{name} diverged: its weights are no numbers any more." for name in diverged]
     return "\n".join(lines)
+
+
+# A well-trained network. Ascent keeps the demo's step: learning rate x multiplier = 0.1 x 0.7
+STUDY = {"learning_rate": 1.0, "epochs": 400, "multiplier": 0.07}
 
 
 def study(settings):
@@ -2184,40 +2200,18 @@ class Experiment(NamedTuple):
     run: Callable
     meaning: str  # for --help
     defaults: dict  # settings that have another default here
-    unused: tuple  # settings that make no sense here
+    unused: tuple = ("trials",)  # settings that make no sense here
 
 
-BASIC = {"patients": 1000, "forget": 160}
-REAL = {"patients": 569, "forget": 91}
-STUDY = {  # a well-trained network; ascent keeps the demo's step: 1.0 x 0.07 = 0.1 x 0.7
-    "learning_rate": 1.0, "epochs": 400, "multiplier": 0.07,
-}  # fmt: skip
-NO_ASCENT = ("trials", "unlearn_epochs", "multiplier")
+NO_ASCENT = "trials", "unlearn_epochs", "multiplier"
 EXPERIMENTS = {
-    "demo": Experiment(demo, "80 of 400 patients ask to be forgotten", {}, ("trials",)),
-    "basic": Experiment(basic, "the same on abstract data", BASIC, ("trials",)),
+    "demo": Experiment(demo, "80 of 400 patients ask to be forgotten", {}),
+    "basic": Experiment(basic, "the same on abstract data", BASIC),
     "clinical": Experiment(clinical, "the same on real patients", REAL, ("trials", "patients")),
-    "sweep": Experiment(sweep, "the dose of ascent, and other seeds", {}, ("trials",)),
+    "sweep": Experiment(sweep, "the dose of ascent, and other seeds", {}),
     "study": Experiment(study, "what really forgets: nine methods, an attack", STUDY, ()),
-    "sequential": Experiment(
-        sequential, "one by one, and what a removal gives away", STUDY, NO_ASCENT
-    ),
+    "sequential": Experiment(sequential, "one by one; what removals give away", STUDY, NO_ASCENT),
 }
-EXAMPLES = """
-examples:
-  machine_unlearning.py                        the demo, as it is published
-  machine_unlearning.py --multiplier 0.3       gentler ascent: is it nearer?
-  machine_unlearning.py study --csv study.csv  the study, its table as a file
-"""
-
-
-def default_in_words(option):
-    """The default of a setting, and of the experiments that have another one."""
-    words = f"default {option.default or 'none'}"
-    for name, experiment in EXPERIMENTS.items():
-        if option.name in experiment.defaults:
-            words += f", {name} {experiment.defaults[option.name]}"
-    return words
 
 
 def make_parser():
@@ -2227,7 +2221,7 @@ def make_parser():
         prog="machine_unlearning.py",
         usage="%(prog)s [experiment] [flags]",
         description="\n".join(["What does it take to make a trained model forget?\n", *meanings]),
-        epilog=EXAMPLES,
+        epilog="example: machine_unlearning.py study --seed 7 --csv study.csv",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,  # only what was given is returned
         allow_abbrev=False,
@@ -2238,14 +2232,16 @@ def make_parser():
     for option in fields(Settings):
         title = option.metadata["group"]
         groups[title] = groups.get(title) or parser.add_argument_group(title)
-        flag = "--" + option.name.replace("_", "-")
-        words = option.metadata["meaning"]
+        words, name = option.metadata["meaning"], option.name
         if option.type is bool:
-            groups[title].add_argument(flag, action="store_true", help=words)
-        else:
-            words += f" ({default_in_words(option)})"
-            metavar = {"output": "DIR", "csv": "FILE"}.get(option.name, "N")
-            groups[title].add_argument(flag, type=option.type, metavar=metavar, help=words)
+            groups[title].add_argument(flag(name), action="store_true", help=words)
+            continue
+        words += f" (default {option.default or 'none'}"
+        for experiment, known in EXPERIMENTS.items():
+            if name in known.defaults and name not in known.unused:
+                words += f", {experiment} {known.defaults[name]}"
+        metavar = {"output": "DIR", "csv": "FILE"}.get(name, "N")
+        groups[title].add_argument(flag(name), type=option.type, metavar=metavar, help=words + ")")
     return parser
 
 
@@ -2260,17 +2256,17 @@ def parse_arguments(argv):
     given, unknown = parser.parse_known_args(argv)
     given = vars(given)
     name = given.pop("experiment")
-    unknown.sort(key=lambda word: not word.startswith("-"))  # a flag first, then what it was given
     if name not in EXPERIMENTS:
-        unknown = [*(word for word in unknown if word.startswith("-")), name]
+        unknown.insert(0, name)
     if unknown:
-        flags = ["--" + option.name.replace("_", "-") for option in fields(Settings)]
-        near = get_close_matches(unknown[0], [*flags, *EXPERIMENTS], n=1)
-        refuse(f"unknown: {unknown[0]}" + (f"; did you mean {near[0]}?" if near else ""))
+        word = min(unknown, key=lambda word: not word.startswith("-"))  # a flag, not its value
+        flags = [flag(option.name) for option in fields(Settings)]
+        near = get_close_matches(word, [*flags, *EXPERIMENTS], n=1)
+        refuse(f"unknown: {word}" + (f"; did you mean {near[0]}?" if near else ""))
     experiment = EXPERIMENTS[name]
     for option in experiment.unused:
         if option in given:
-            refuse(f"--{option.replace('_', '-')} makes no sense with {name}")
+            refuse(f"{flag(option)} makes no sense with {name}")
     return name, Settings(**{**experiment.defaults, **given})
 
 
@@ -2315,22 +2311,21 @@ def run(name, settings):
             with suppress(OSError):  # a reader who has seen enough: the files are still written
                 print(*lines, sep="\n", flush=True)
 
-    result = EXPERIMENTS[name].run(settings)
-    say(result.text, "")  # before anything can go wrong with a file
-    with style.context("default"):  # how a figure is saved is not for a matplotlibrc to say
-        for file, figure in result.figures.items():
-            path = Path(settings.output, file)
-            look = {"dpi": settings.dpi, "metadata": {"Software": None}}  # the same bytes each time
-            quick = {"compress_level": 1}  # a tenth larger, but three times as fast
-            write(path, partial(figure.savefig, format="png", pil_kwargs=quick, **look))
-            say(f"wrote {path}")
+    text, table, figures = EXPERIMENTS[name].run(settings)
+    say(text, "")  # before anything can go wrong with a file
+    look = {"format": "png", "dpi": settings.dpi, "metadata": {"Software": None}}  # no version
+    look["pil_kwargs"] = {"compress_level": 1}  # a tenth larger, but three times as fast
+    saves = {
+        Path(settings.output, file): partial(figure.savefig, **look)
+        for file, figure in figures.items()
+    }
     if settings.csv:
-        write(csv, partial(result.table.to_csv, mode="a"))
-        if not is_special(csv):  # where it would land in the table
-            say(f"wrote {csv}")
-
-
-TERMINATED = 128 + signal.SIGTERM  # the exit status that a shell expects
+        saves[csv] = partial(table.to_csv, mode="a")  # /dev/stdout may be a file, half full
+    with style.context("default"):  # how a figure is saved is not for a matplotlibrc to say
+        for path, save in saves.items():
+            write(path, save)
+            if not is_special(path):  # where it would land in the table
+                say(f"wrote {path}")
 
 
 def fail(message, status):
@@ -2347,10 +2342,8 @@ def main(argv=None):
     try:
         run(*parse_arguments(argv))
         return 0
-    except SystemExit as stop:
-        if stop.code == TERMINATED:
-            return fail("terminated", TERMINATED)
-        return stop.code  # --help and --version have printed what there is to say
+    except SystemExit as stop:  # unless terminated, --help or --version has printed its text
+        return fail("terminated", 143) if stop.code == 143 else stop.code
     except SettingsError as error:
         return fail(error, 2)
     except BrokenPipeError:  # whoever asked for --help has read enough
@@ -2358,16 +2351,14 @@ def main(argv=None):
     except OSError as error:
         what = f"cannot write {error.filename}: {error.strerror}" if error.filename else error
         return fail(what, 1)
-    except BrokenExecutor:
-        return fail("a worker process died; was there too little memory?", 1)
-    except MemoryError:
-        return fail("out of memory", 1)
+    except (BrokenExecutor, MemoryError):
+        return fail("out of memory, or a worker process died", 1)
     except KeyboardInterrupt:
         return fail("interrupted", 130)
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if hasattr(sys.stdout, "reconfigure"):  # an IDE's output may have less to offer
         sys.stdout.reconfigure(errors="backslashreplace")  # a console may lack a folder's letters
     status = main()
@@ -2377,5 +2368,6 @@ if __name__ == "__main__":
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if status == 0 and not isinstance(error, BrokenPipeError):
             status = fail(f"cannot print: {error}", 1)
-    gc.freeze()  # no last garbage collection: it would take a tenth of the whole run
+    if "IPython" not in sys.modules:  # the end of this process, not of somebody's notebook
+        gc.freeze()  # no last garbage collection: it would take a tenth of the whole run
     sys.exit(status)
