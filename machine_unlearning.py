@@ -2280,7 +2280,7 @@ def check_writable(path):
     if path.is_dir():
         raise OSError(f"{path} is a folder, not a file")
     if not is_special(path):
-        existing = next(parent for parent in path.absolute().parents if parent.exists())
+        existing = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
         if not existing.is_dir():
             raise OSError(f"{existing.name} is a file, not a folder")
         TemporaryFile(dir=existing).close()

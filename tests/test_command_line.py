@@ -224,6 +224,15 @@ def test_a_file_stands_where_a_folder_should(tmp_path, capsys, monkeypatch, wher
     assert (tmp_path / "taken").read_text() == "mine"
 
 
+@posix
+def test_a_symlink_that_leads_nowhere_is_said_before_the_work(tmp_path, capsys, monkeypatch):
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    monkeypatch.setitem(mu.EXPERIMENTS, "demo", mu.Experiment(None, "must not begin", {}, ()))
+    assert mu.main(["--output", str(loop)]) == 1
+    assert one_line(capsys.readouterr().err)
+
+
 def test_csv_is_a_folder(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert mu.main(["--csv", "."]) == 1
