@@ -90,6 +90,52 @@ def test_one_who_asked_reads_right():
     assert "1 of 400 asked" in all_text(rendered(mu.concrete_figure(comparison)))
 
 
+def assert_committed(figure, name, top=0.0, left=0.0, right=10.0):
+    """The picture in output/ is what the script draws; top, left, right: where to look, in inches.
+
+    Versions of matplotlib draw letters a little differently (0.09 between 3.8 and 3.11), so the
+    mean colours of squares of a fifth of an inch are compared. A missing mark changes one by more.
+    """
+    figure.set_dpi(150)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    fresh = np.asarray(canvas.buffer_rgba())[..., :3] / 255
+    committed = plt.imread(ROOT / "output" / name)[..., :3]
+    assert fresh.shape == committed.shape
+    difference = (fresh - committed)[int(150 * top) :, int(150 * left) : int(150 * right)]
+    height, width = (size // 30 for size in difference.shape[:2])
+    squares = difference[: 30 * height, : 30 * width].reshape(height, 30, width, 30, 3)
+    worst = np.abs(squares.mean(axis=(1, 3))).max(axis=2)
+    row, column = np.unravel_index(worst.argmax(), worst.shape)
+    place = f"{left + 0.2 * column:.1f} inches from the left, {top + 0.2 * row:.1f} from the top"
+    assert worst.max() < 0.12, f"{name} differs {place}"
+
+
+@pytest.mark.parametrize("name", ["boundaries", "concrete", "patients"])
+def test_the_committed_figures_of_the_demo(patients, name):
+    file = {"boundaries": "decision_boundaries", "concrete": "concrete_demonstration"}.get(name)
+    assert_committed(FIGURES[name](patients), f"{file or 'patient_level_view'}.png")
+
+
+@pytest.mark.parametrize("fixture", ["patients", "abstract", "clinical"])
+def test_the_committed_figures_of_accuracy(request, fixture):
+    """Without the title and the first panel, which hold times."""
+    prefix = {"patients": "", "abstract": "basic_", "clinical": "clinical_"}[fixture]
+    figure = mu.performance_figure(request.getfixturevalue(fixture))
+    assert_committed(figure, f"{prefix}performance_metrics.png", top=0.5, left=4.6)
+
+
+@pytest.mark.parametrize("fixture", ["abstract", "clinical"])
+def test_the_committed_maps_of_the_variations(request, fixture):
+    prefix = {"abstract": "basic_", "clinical": "clinical_"}[fixture]
+    figure = mu.boundaries_figure(request.getfixturevalue(fixture))
+    assert_committed(figure, f"{prefix}decision_boundaries.png")
+
+
+def test_the_committed_figure_of_the_sweep(sweep_result):
+    assert_committed(sweep_result.figures["parameter_sweep.png"], "parameter_sweep.png")
+
+
 def lines_at(ax):
     """{colour and style of each straight line: where it stands}."""
     return {(line.get_color(), line.get_linestyle()): line.get_xdata()[0] for line in ax.lines}
@@ -235,6 +281,20 @@ def test_the_patient_table(patients, drawn):
             assert row[column] == f"{'Diabetic' if p > 0.5 else 'Healthy'} {p:.2f}"
         assert row[3] == ("Diabetic" if int(row[0]) >= 1250 else "Healthy")
         assert (row[4].split()[0] != row[6].split()[0]) == (row[7] != "no")
+
+
+def test_the_sweep_marks_the_readers_own_setting(patients, sweep_result):
+    grid = sweep_result.table.assign(gap_to_retrained=0)
+    accuracies = mu.pd.DataFrame(
+        {name: [0.9, 0.8] for name in (mu.ORIGINAL, mu.RETRAIN, mu.ASCENT)}
+    )
+    settings = mu.Settings(unlearn_epochs=75, multiplier=0.3, seed=7)
+    figure = mu.sweep_figure(grid, accuracies, patients.results, settings)
+    named = {text.get_text(): text.get_position()[0] for text in figure.axes[0].texts}
+    assert named["yours"] == 22.5
+    last = figure.texts[1].get_text().splitlines()[-1]
+    assert last.startswith("Right: after 75 × 0.3, forget accuracy is 70 % with seed 7; ")
+    assert last.endswith("; with seeds 0 to 29, 80 to 90 %.")
 
 
 def test_the_sweeps_figure_shows_the_table(sweep_result):

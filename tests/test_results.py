@@ -288,6 +288,11 @@ RANGES = {  # written out here on purpose
 }
 
 
+def test_settings_cannot_be_changed_by_accident(settings):
+    with pytest.raises(AttributeError):
+        settings.seed = 1
+
+
 @pytest.mark.parametrize("name", RANGES)
 def test_both_ends_of_a_range_are_accepted_and_one_beyond_is_not(name):
     low, high = RANGES[name]

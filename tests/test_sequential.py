@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import rendered
 from matplotlib.collections import PathCollection
-from test_figures import assert_readable
+from test_figures import assert_committed, assert_readable
 
 import machine_unlearning as mu
 
@@ -387,7 +387,9 @@ def test_what_holds_of_the_full_run(sequential_result):
     assert heads.retrained[mu.CLINIC].sum() >= 1
     words = " ".join(sequential_result.text.split())  # the page breaks lines where it must
     assert "two versions show which random patient left" in words
-    assert_readable(rendered(sequential_result.figures["sequential_requests.png"]))
+    figure = sequential_result.figures["sequential_requests.png"]
+    assert_committed(figure, "sequential_requests.png", top=5.75)  # above: times, rounding errors
+    assert_readable(rendered(figure))
     csv = ledger.to_csv().splitlines()
     assert csv[0] == (
         "request,method,asked,seconds,gap_to_retrained,spent,allowed,residual,retrained"
