@@ -86,7 +86,7 @@ def test_finding_first_then_tables_then_files(tmp_path, capsys, monkeypatch, exp
     assert err == ""
     assert out.isascii()
     assert max(map(len, out.splitlines())) <= 80
-    assert out.startswith("Over 42 doses" if experiment == "sweep" else "Gradient ascent ")
+    assert out.startswith("Over 42 settings" if experiment == "sweep" else "Gradient ascent ")
     written = [os.path.join("output", name) for name in FILES[experiment]] + ["table.csv"]
     last = out.splitlines()[-len(written) :]
     assert sorted(last) == sorted(f"wrote {path}" for path in written)
@@ -142,7 +142,7 @@ def test_help_shows_every_experiment_setting_and_default(capsys):
         "(default 42)", "(default none)", "(default 500, basic 1000)", "basic 160, clinical 91)",
         "(default 0.1, study 1.0, sequential 1.0)", "(default 0.7, study 0.07)",
     ]:  # fmt: skip
-        assert default in words  # not of a setting that makes no sense there
+        assert default in words  # not of a setting that has no effect there
 
 
 def test_help_without_docstrings(capsys, monkeypatch):
@@ -178,9 +178,9 @@ def test_version(capsys):
         (["sequential", "--forget", "381"], "--forget 381: the allowed range is 8 to 380"),
         (["study", "--patients", "39"], "--patients 39: the allowed range is 40 to"),
         (["study", "--trials", "3"], "--trials 3: the allowed range is 4 to"),
-        (["clinical", "--patients", "300"], "--patients makes no sense with clinical"),
-        (["demo", "--trials", "9"], "--trials makes no sense with demo"),
-        (["sequential", "--multiplier", "1"], "--multiplier makes no sense with sequential"),
+        (["clinical", "--patients", "300"], "--patients has no effect on clinical"),
+        (["demo", "--trials", "9"], "--trials has no effect on demo"),
+        (["sequential", "--multiplier", "1"], "--multiplier has no effect on sequential"),
         (["cook"], "unknown: cook"),
         (["seed", "3"], "did you mean --seed?"),
         (["--multipler", "0.5"], "did you mean --multiplier?"),

@@ -180,10 +180,7 @@ def test_titles_are_computed(patients, drawn, sweep_result):
     table = sweep_result.table
     apart = 100 * (table.test_accuracy - table.forget_accuracy).abs().max()
     title = sweep_result.figures["parameter_sweep.png"].texts[0].get_text()
-    assert (
-        title
-        == f"Over 42 doses, test and forget accuracy stay within {apart:.0f} points of each other"
-    )
+    assert title == f"Over 42 settings, test and forget accuracy stay within {apart:.0f} points"
 
 
 def contours(ax):
@@ -307,7 +304,7 @@ def test_the_sweeps_figure_shows_the_table(sweep_result):
     named = {text.get_text(): text.get_position()[0] for text in doses_panel.texts}
     for name, dose in {"mild": 50, "classic": 101.5, "harsh": 200}.items():
         assert named[name] == pytest.approx(dose)
-    assert "target 95 %" in named
+    assert "forget target 95 %" in named
     swarms = [len(c.get_offsets()) for c in seeds_panel.collections]
     assert swarms[:3] == [30, 30, 30]
     ascent = seeds_panel.collections[2].get_offsets()[:, 1]

@@ -180,9 +180,10 @@ def words(text):
 def test_the_finding_follows_the_numbers(patients):
     half = patients.results.gap_to_retrained[mu.NAIVE] / 2
     for gap, verdict, times in [
-        (half, "came close to the retrained model", "0.5"),
-        (1.5 * half, "moved towards the retrained model, but less than half of the way", "0.8"),
+        (half, "came close to the retrained model", "0.50"),
+        (1.9 * half, "moved towards the retrained model, but less than half of the way", "0.95"),
         (2 * half, "did not forget: it changed nothing", "1.0"),
+        (2.6 * half, "did not forget: it moved away from the retrained model", "1.3"),
         (64 * half, "did not forget: it moved away from the retrained model", "32"),
     ]:
         text = words(mu.finding(changed(patients, gap_to_retrained=gap)))
@@ -247,7 +248,7 @@ def test_the_printed_checks(patients):
 def test_the_sweeps_words(sweep_result, patients, settings):
     table, text = sweep_result.table, words(sweep_result.text)
     apart = 100 * (table.test_accuracy - table.forget_accuracy).abs().max()
-    assert text.startswith(f"Over {len(table)} doses")
+    assert text.startswith(f"Over {len(table)} settings of epochs and multiplier")
     assert f"never more than {apart:.0f} points apart" in text
     grid = mu.try_doses(patients, settings)
     nothing = patients.results.gap_to_retrained[mu.NAIVE]

@@ -181,15 +181,14 @@ def test_half_a_point_may_be_lost_and_no_more():
 def test_the_headline():
     others = [pair for pair in EVERYBODY if pair[1] not in mu.FAMILIES]
     nobody = made_up(told=others)
-    assert mu.headline(nobody) == "None of 7 methods pass on all 3 requests"
+    assert mu.headline(nobody) == "None of 7 methods pass for retraining on all 3 requests"
     newton = made_up(told=[pair for pair in others if pair[1] != mu.NEWTON])
     time = mu.summarise(newton)[mu.RETRAIN][mu.NEWTON]
-    assert mu.headline(newton) == f"Only Newton passes on all 3 requests, in {time:.2f} of a " + (
-        "retrain's time"
-    )
+    only = "Only Newton passes for retraining on all 3 requests"
+    assert mu.headline(newton) == f"{only}, in {time:.2f} of its time"
     two = made_up(told=[pair for pair in others if pair[1] not in (mu.NEWTON, mu.TUNE)])
-    assert mu.headline(two) == "Fine-Tuning and Newton pass on all 3 requests"
-    assert mu.headline(made_up()) == "7 of 7 methods pass on all 3 requests"
+    assert mu.headline(two) == "Fine-Tuning and Newton pass for retraining on all 3 requests"
+    assert mu.headline(made_up()) == "7 of 7 methods pass for retraining on all 3 requests"
 
 
 def test_every_printed_number_of_the_study():
