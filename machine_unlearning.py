@@ -1062,7 +1062,8 @@ def sweep_figure(grid, accuracies, results, settings):
     setting = f"{settings.unlearn_epochs} × {settings.multiplier:g}"
     fig = new_page(
         5.6,
-        f"Over {len(grid)} settings, test and forget accuracy stay within {apart:.0f} points",
+        f"Over {len(grid)} settings, test and forget accuracy stay within {apart:.0f} points of "
+        "each other",
         f"Left: the dose is epochs × multiplier; {dose_effect(grid)}.",
         f"Right: after {setting}, forget accuracy is {classic:.0f} % with seed {settings.seed}; "
         f"with seeds {SEEDS[0]} to {SEEDS[-1]}, {seeds.min():.0f} to {seeds.max():.0f} %.",

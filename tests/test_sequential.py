@@ -320,7 +320,7 @@ def made_up():
                 if name == mu.HEAD:
                     forced = int(kind == mu.CLINIC and asked == 6)
                     spent = 0.0 if forced else 0.05 * asked
-                    row.update(spent=spent, allowed=1.0, residual=spent / 4, retrained=forced)
+                    row.update(spent=spent, allowed=2.0, residual=spent / 4, retrained=forced)
                 rows.append(row)
     people = pd.DataFrame(
         {"age": [30.0, 50.0, 70.0], "glucose": [90.0, 120.0, 150.0], "diagnosis": "Healthy"}
@@ -394,8 +394,12 @@ def test_the_figure_shows_the_ledger():
         assert words.endswith(f"{mu.NEWTON_RETRAIN} {others[mu.NEWTON_RETRAIN]}")
         head = ledger.loc[kind].loc[mu.HEAD]
         spent = [line.get_ydata() for line in budget.lines if line.get_color() == mu.PURPLE]
-        np.testing.assert_allclose(np.concatenate(spent), 100 * head.spent)
+        np.testing.assert_allclose(np.concatenate(spent), 50 * head.spent)  # of 2
         assert len(spent) == 1 + head.retrained.sum()  # a new line after each fresh start
+        residual = [line.get_ydata() for line in budget.lines if line.get_color() == mu.GREY]
+        np.testing.assert_allclose(np.concatenate(residual), 50 * head.residual)
+        (allowed,) = [line.get_ydata() for line in budget.lines if line.get_color() == mu.INK]
+        assert list(allowed) == [100, 100]
         assert budget.get_title(loc="right").endswith(f"retrains: {head.retrained.sum():.0f}")
         (forced,) = [c for c in budget.collections if isinstance(c, PathCollection)]
         assert list(forced.get_offsets()[:, 0]) == list(head.index[head.retrained == 1])
@@ -425,7 +429,9 @@ def test_what_holds_of_the_full_run(sequential_result):
     words = " ".join(sequential_result.text.split())  # the page breaks lines where it must
     assert "two versions reveal random leavers" in words
     figure = sequential_result.figures["sequential_requests.png"]
-    assert_committed(figure, "sequential_requests.png", top=5.75)  # above: times, rounding errors
+    # Elsewhere stand times and rounding errors
+    assert_committed(figure, "sequential_requests.png", top=0.5, right=1.45)
+    assert_committed(figure, "sequential_requests.png", top=5.75)
     assert_readable(rendered(figure))
     csv = ledger.to_csv().splitlines()
     assert csv[0] == (
