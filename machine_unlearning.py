@@ -1632,7 +1632,7 @@ def draw_costs(ax, worst):
     """Two columns of numbers: time relative to a retrain, and points of test accuracy lost."""
     ax.axis("off")
     for column, right, heading, unit in (
-        (worst[RETRAIN].map("{:.2f}".format), 0.42, "time", "/ descent"),
+        (worst[RETRAIN].map("{:.2f}".format), 0.42, "time", "/descent"),
         (worst.points_lost.map("{:.1f}".format), 1, "test", "pts lost"),
     ):
         ax.text(right, -1.55, heading, weight="bold", size=12.5, ha="right")
