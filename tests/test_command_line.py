@@ -413,37 +413,37 @@ def test_the_study_runs_in_a_thread(tmp_path):
     assert found == [0]
 
 
-def test_the_study_runs_from_a_script_without_a_main_guard(tmp_path):
-    script = tmp_path / "naive.py"
-    arguments = ["study", *SMALL, "--quiet"]
-    script.write_text(
-        f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-        f"import machine_unlearning as mu\nprint(mu.main({arguments!r}))\n"
-    )
+ARGUMENTS = ["study", *SMALL, "--quiet"]
+CALLERS = {
+    "a script without a main guard": f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+import machine_unlearning as mu
+print(mu.main({ARGUMENTS}))
+""",
+    "%run in a notebook, whose module __main__ lacks __spec__": f"""
+import sys, types
+sys.argv = ["machine_unlearning.py", *{ARGUMENTS}]
+sys.modules["__main__"] = module = types.ModuleType("__main__")
+del module.__spec__
+module.__file__ = {SCRIPT!r}
+try:
+    exec(open({SCRIPT!r}, encoding="utf-8").read(), vars(module))
+except SystemExit as stop:
+    print(stop.code)
+""",
+}
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_the_study_runs_from(tmp_path, caller):
+    script = tmp_path / "caller.py"
+    script.write_text(CALLERS[caller])
     done = subprocess.run(
         [sys.executable, "-B", str(script)],
         cwd=tmp_path, capture_output=True, text=True, timeout=100,
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("0\n", "")
-
-
-def test_the_study_runs_as_the_main_module_of_a_notebook(tmp_path):
-    """%run makes a module named __main__ that lacks __spec__."""
-    script = tmp_path / "run_magic.py"
-    script.write_text(
-        "import sys, types\n"
-        "module = types.ModuleType('__main__')\n"
-        "del module.__spec__\n"
-        f"module.__file__ = {SCRIPT!r}\n"
-        "sys.modules['__main__'] = module\n"
-        f"sys.argv = ['x', *{['study', *SMALL, '--quiet']!r}]\n"
-        f"exec(compile(open({SCRIPT!r}, encoding='utf-8').read(), 'x', 'exec'), vars(module))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-B", str(script)],
-        cwd=tmp_path, capture_output=True, text=True, timeout=100,
-    )  # fmt: skip
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @posix
