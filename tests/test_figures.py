@@ -238,8 +238,11 @@ def test_the_concrete_figure_tells_76_and_56(patients, drawn):
     assert sorted(spots(before))[0] == 4
     assert sum(spots(before)) == 4 + 80
     assert sum(spots(after)) == 24 + 80
-    (line,) = [line for line in fall.lines if line.get_color() == mu.RED]
-    np.testing.assert_allclose(line.get_ydata(), [95, 70])
+    fallen, before, after = fall.lines[:3]
+    np.testing.assert_allclose(fallen.get_ydata(), [95, 70])
+    for dot, value, color in ((before, 95, mu.INK), (after, 70, mu.RED)):
+        np.testing.assert_allclose(dot.get_ydata(), value)
+        assert dot.get_color() == color
     assert {50, 95} <= {round(line.get_ydata()[0]) for line in fall.lines}
     assert "the target: 95.0 %" in all_text(drawn["concrete"])
 
