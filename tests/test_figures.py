@@ -185,6 +185,34 @@ def test_titles_are_computed(patients, drawn, sweep_result):
     assert title == f"Over 42 settings, {within}"
 
 
+def test_the_grey_lines_below_the_titles(abstract, sweep_result):
+    """On the abstract data, where every number is another one than in the demo."""
+    expected = {
+        "performance": [
+            "The target is what Full Retrain achieves, which never saw the 160 who asked to be "
+            "forgotten.",
+            "Forget accuracy, the points above: how often a model is right about them.",
+        ],
+        "boundaries": [
+            "Gap: how far p, the probability of Class 1, is from Full Retrain's, on average over "
+            "the 160 who asked."
+        ],
+        "concrete": [
+            "Before: Original Model. After: Approximate Unlearning. Full Retrain, without them: 34."
+        ],
+        "patients": [
+            "118 from right to wrong, 19 from wrong to right. Below, the first 15 of the 160 who "
+            "asked:",
+            "what each model predicts, and p, its probability of Class 1. Tinted: changed by ascent.",
+        ],
+    }
+    for name, lines in expected.items():
+        assert FIGURES[name](abstract).texts[1].get_text().splitlines() == lines
+    first = sweep_result.figures["parameter_sweep.png"].texts[1].get_text().splitlines()[0]
+    words = "rank correlation of forget accuracy with the dose: -0.99."
+    assert first == f"Left: the dose is epochs × multiplier; {words}"
+
+
 def contours(ax):
     """The lines p = 0.5 of a map: (dashed, solid)."""
     lines = [c for c in ax.collections if hasattr(c, "levels") and len(c.levels) == 1]

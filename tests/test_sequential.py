@@ -375,6 +375,17 @@ def test_the_figure_shows_the_ledger():
     ledger, observed = made_up()
     figure = rendered(mu.sequential_figure(ledger, observed))
     assert_readable(figure)
+    assert figure.texts[0].get_text() == mu.sequential_headline(ledger, observed)
+    headings = {text.get_text() for text in figure.texts[1:]}
+    assert headings == {
+        "Times: relative to retraining by descent at each request. Newton continues from its last "
+        "weights.\n"
+        "With several optima, retraining is a matter of chance. The certificate covers one version "
+        "only.",
+        "Total time", "Gap to a model retrained at each request", "Certificate's budget, %",
+        "Who left: recovered from two versions of the head and public data", "Full Retrain",
+        "● Newton", "○ Newton Retrain", "allowed", "spent: a bound", "true residual",
+    }  # fmt: skip
     for kind, axes in zip(mu.SEQUENCES, np.array(figure.axes).reshape(2, 5)):
         times, gaps, budget, age, glucose = axes
         assert times.get_title(loc="left") == kind

@@ -270,9 +270,15 @@ def test_the_figure_shows_the_table():
                 assert crossed == ((kind, name) in told)
             tinted = [middle(band) for band in ax.patches]
             assert sorted(tinted) == [mu.PLACES[mu.TUNE], mu.PLACES[mu.NEWTON]]
+        assert list(above.get_xticks()) == [50, 75, 100]
+        assert list(axes[right].get_xticks()) == [0, 50, 100]
         words = [text.get_text() for text in above.texts]
         assert f"limit {55 + k}" in words
         assert f"limit {52 + k}" in words
+    assert figure.texts[1].get_text() == (
+        "How often an attack tells a model from one retrained in the same way; 50 is a coin toss.\n"
+        "✖, in grey: more often than chance allows. Tinted: never. Right: the worst request."
+    )
     text = "\n".join(text for text, _ in figure.words)
     worst = mu.summarise(table)
     for name in mu.METHODS:
