@@ -203,7 +203,8 @@ def test_the_grey_lines_below_the_titles(abstract, sweep_result):
         "patients": [
             "118 from right to wrong, 19 from wrong to right. Below, the first 15 of the 160 who "
             "asked:",
-            "what each model predicts, and p, its probability of Class 1. Tinted: changed by ascent.",
+            "what each model predicts, and p, its probability of Class 1. Tinted: changed by "
+            "ascent.",
         ],
     }
     for name, lines in expected.items():
