@@ -88,7 +88,9 @@ def test_finding_first_then_tables_then_files(tmp_path, capsys, monkeypatch, exp
     assert max(map(len, out.splitlines())) <= 80
     assert out.startswith("Over 42 settings" if experiment == "sweep" else "Gradient ascent ")
     written = [os.path.join("output", name) for name in FILES[experiment]] + ["table.csv"]
-    last = out.splitlines()[-len(written) :]
+    lines = out.splitlines()
+    last = lines[-len(written) :]
+    assert lines[-len(written) - 1] == ""  # between the page and the files
     assert sorted(last) == sorted(f"wrote {path}" for path in written)
     assert sorted(path.name for path in (tmp_path / "output").iterdir()) == FILES[experiment]
     for path in written[:-1]:
@@ -131,6 +133,7 @@ def test_quiet(tmp_path, capfd, monkeypatch):
 def test_help_shows_every_experiment_setting_and_default(capsys):
     assert mu.main(["--help"]) == 0
     text = capsys.readouterr().out
+    assert text.startswith("usage: machine_unlearning.py [experiment] [flags]\n")
     assert text.isascii()
     assert max(map(len, text.splitlines())) <= 80
     for name in mu.EXPERIMENTS:
@@ -180,6 +183,11 @@ def test_version(capsys):
         (["study", "--trials", "3"], "--trials 3: the allowed range is 4 to"),
         (["clinical", "--patients", "300"], "--patients has no effect on clinical"),
         (["demo", "--trials", "9"], "--trials has no effect on demo"),
+        (["basic", "--trials", "9"], "--trials has no effect on basic"),
+        (["clinical", "--trials", "9"], "--trials has no effect on clinical"),
+        (["sweep", "--trials", "9"], "--trials has no effect on sweep"),
+        (["sequential", "--trials", "9"], "--trials has no effect on sequential"),
+        (["sequential", "--unlearn-epochs", "9"], "--unlearn-epochs has no effect on sequential"),
         (["sequential", "--multiplier", "1"], "--multiplier has no effect on sequential"),
         (["cook"], "unknown: cook"),
         (["seed", "3"], "did you mean --seed?"),

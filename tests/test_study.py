@@ -185,7 +185,7 @@ def test_the_headline():
     newton = made_up(told=[pair for pair in others if pair[1] != mu.NEWTON])
     time = mu.summarise(newton)[mu.RETRAIN][mu.NEWTON]
     only = "Only Newton passes for retraining on all 3 requests"
-    assert mu.headline(newton) == f"{only}, in {time:.2f} of its time"
+    assert mu.headline(newton) == f"{only}, in {time:.2f} of descent's time"
     two = made_up(told=[pair for pair in others if pair[1] not in (mu.NEWTON, mu.TUNE)])
     assert mu.headline(two) == "Fine-Tuning and Newton pass for retraining on all 3 requests"
     assert mu.headline(made_up()) == "7 of 7 methods pass for retraining on all 3 requests"
@@ -260,7 +260,7 @@ def test_the_figure_shows_the_table():
     for k, kind in enumerate(mu.REQUESTS):
         part = table.loc[kind]
         above = axes[kind]
-        right = f"{100 * part.forget_accuracy[mu.RETRAIN]:.0f} % is right"
+        right = f"target {100 * part.forget_accuracy[mu.RETRAIN]:.0f} %"
         for ax, column in ((above, "attack_accuracy"), (axes[right], "forget_accuracy")):
             marks = [c for c in ax.collections if isinstance(c, PathCollection)]
             assert len(marks) == len(mu.METHODS)
@@ -277,7 +277,7 @@ def test_the_figure_shows_the_table():
         assert f"limit {52 + k}" in words
     assert figure.texts[1].get_text() == (
         "How often an attack tells a model from one retrained in the same way; 50 is a coin toss.\n"
-        "✖, in grey: more often than chance allows. Tinted: never. Right: the worst request."
+        "✖, in grey: more often than chance allows. Bars: 95 % intervals. Right: worst request."
     )
     text = "\n".join(text for text, _ in figure.words)
     worst = mu.summarise(table)
