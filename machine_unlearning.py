@@ -2069,7 +2069,7 @@ def draw_gaps(ax, gaps, others):
     look = {"linestyle": "", "marker": "o", "markersize": 4.5}
     ax.plot(gaps[NEWTON], **look, color=INK)
     ax.plot(gaps[NEWTON_RETRAIN], **look, color=GREEN, fillstyle="none")
-    words = f"in another optimum: {NEWTON} at {others[NEWTON]} of {len(gaps)} requests,\n"
+    words = f"another optimum: {NEWTON} at {others[NEWTON]} of {len(gaps)},\n"
     words += f"{NEWTON_RETRAIN} at {others[NEWTON_RETRAIN]}"
     ax.text(0.96, 0.5, words, transform=ax.transAxes, ha="right")
     ax.set(yscale="log", ylim=(1e-18, 3), yticks=[1e-15, 1e-10, 1e-5, 1])

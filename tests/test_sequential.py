@@ -434,9 +434,7 @@ def test_the_figure_shows_the_ledger():
         np.testing.assert_allclose(drawn[mu.GREEN + "full"], part[mu.RETRAIN])
         (words,) = [text.get_text() for text in gaps.texts]
         others = mu.in_another_optimum(ledger)[kind]
-        assert words.startswith(
-            f"in another optimum: Newton at {others[mu.NEWTON]} of 10 requests,"
-        )
+        assert words.startswith(f"another optimum: Newton at {others[mu.NEWTON]} of 10,")
         assert words.endswith(f"{mu.NEWTON_RETRAIN} at {others[mu.NEWTON_RETRAIN]}")
         head = ledger.loc[kind].loc[mu.HEAD]
         spent = [line.get_ydata() for line in budget.lines if line.get_color() == mu.PURPLE]
