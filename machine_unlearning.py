@@ -2039,8 +2039,8 @@ def in_another_optimum(ledger):
 def keeps_to_its_own(ledger):
     """The kinds of request on which Newton ends in other optima than retraining.
 
-    There, its mean gap to Newton Retrain is more than twice that of a second Newton Retrain: it is
-    not distributed like retraining, and so by the definition it has not forgotten.
+    There, its mean gap to Newton Retrain is more than twice that of a second Newton Retrain, a sign
+    that it is not distributed like retraining: by the definition, it has then not forgotten.
     """
     gaps = ledger.gap_to_retrained.groupby(["method", "request"]).mean()
     allowed = (2 * gaps[NEWTON_RETRAIN]).clip(lower=SAME_OPTIMUM)
