@@ -253,7 +253,7 @@ def test_the_optimum_needs_few_hidden_units(kind):
     assert "all 20 hidden units are copies of one" in README
 
 
-def test_what_the_noise_costs():
+def test_how_accurate_the_head_is():
     settings = mu.Settings(**mu.STUDY)
     for kind, words in ((mu.RANDOM, (95, 96)), (mu.CLINIC, (90, 91))):
         forget, retain, test = mu.make_request(kind, settings)
