@@ -317,7 +317,7 @@ def test_the_full_studys_figure_is_readable(study_result):
 
 
 def test_progress(capsys, monkeypatch):
-    clock = iter([0.0, 10.0, 20.0])
+    clock = iter([100.0, 110.0, 120.0])
     monkeypatch.setattr(mu.time, "perf_counter", lambda: next(clock))
     assert list(mu.with_progress("ab", 2, "clinic: ", quiet=False)) == ["a", "b"]
     err = capsys.readouterr().err
