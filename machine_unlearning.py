@@ -2036,15 +2036,20 @@ def in_another_optimum(ledger):
     return another.groupby(["request", "method"], sort=False).sum()
 
 
+def mean_gaps(ledger):
+    """Mean gap of each strategy by request."""
+    return ledger.groupby(["request", "method"], sort=False).gap_to_retrained.mean()
+
+
 def keeps_to_its_own(ledger):
     """The kinds of request on which Newton ends in other optima than retraining.
 
     There, its mean gap to Newton Retrain is more than twice that of a second Newton Retrain, a sign
     that it is not distributed like retraining: by the definition, it has then not forgotten.
     """
-    gaps = ledger.gap_to_retrained.groupby(["method", "request"]).mean()
-    allowed = (2 * gaps[NEWTON_RETRAIN]).clip(lower=SAME_OPTIMUM)
-    return [kind for kind in SEQUENCES if gaps[NEWTON][kind] > allowed[kind]]
+    gaps = mean_gaps(ledger)
+    allowed = (2 * gaps).clip(lower=SAME_OPTIMUM)
+    return [kind for kind in SEQUENCES if gaps[kind, NEWTON] > allowed[kind, NEWTON_RETRAIN]]
 
 
 def sequential_headline(ledger):
@@ -2158,14 +2163,13 @@ gap   mean |p - p'| on all who have asked so far, p' of a model of its kind that
 
 def sequential_report(ledger, observed):
     """One by one in words."""
-    times, others = relative_times(ledger), in_another_optimum(ledger)
+    times, others, means = relative_times(ledger), in_another_optimum(ledger), mean_gaps(ledger)
     gaps = ledger.groupby(["request", "method"], sort=False).gap_to_retrained.max()
     shown = pd.DataFrame(index=list(STRATEGIES))
     for kind in SEQUENCES:
         shown[f"{kind}: time"] = times[kind].map("{:.2f}".format)
         shown[f"{kind}: gap"] = gaps[kind].map("{:.0e}".format)
     finding = fill(f"{sequential_headline(ledger)}. {revealed(observed)}", 79)
-    means = ledger.gap_to_retrained.groupby(["request", "method"]).mean()
     lines = [finding, "", shown.to_string(), SEQUENTIAL_LEGEND]
     for kind in SEQUENCES:
         head = ledger.loc[kind].loc[HEAD]
@@ -2222,7 +2226,7 @@ class Experiment(NamedTuple):
     run: Callable
     meaning: str  # for --help
     defaults: dict  # settings that have another default here
-    unused: tuple = ("trials",)  # settings that make no sense here
+    unused: tuple = ("trials",)  # settings that have no effect here
 
 
 NO_ASCENT = "trials", "unlearn_epochs", "multiplier"
