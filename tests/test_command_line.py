@@ -99,6 +99,15 @@ def test_finding_first_then_tables_then_files(tmp_path, capsys, monkeypatch, exp
         assert data.endswith(b"IEND\xaeB`\x82")
 
 
+def test_the_page_is_printed_as_it_is(tmp_path, capsys, monkeypatch):
+    result = mu.Result("A finding.", pd.DataFrame(), {})
+    fake = mu.EXPERIMENTS["demo"]._replace(run=lambda settings: result)
+    monkeypatch.setitem(mu.EXPERIMENTS, "demo", fake)
+    path = tmp_path / "table.csv"
+    assert mu.main(["--csv", str(path), "--output", str(tmp_path)]) == 0
+    assert capsys.readouterr() == (f"A finding.\n\nwrote {path}\n", "")
+
+
 def test_the_csv_is_the_table(tmp_path):
     path = tmp_path / "table.csv"
     assert mu.main([*QUICK, "--output", str(tmp_path), "--csv", str(path), "--quiet"]) == 0
@@ -146,6 +155,9 @@ def test_help_shows_every_experiment_setting_and_default(capsys):
         "(default 0.1, study 1.0, sequential 1.0)", "(default 0.7, study 0.07)",
     ]:  # fmt: skip
         assert default in words  # not of a setting that has no effect there
+    example, prefix = text.splitlines()[-1], "example: machine_unlearning.py "
+    assert example.startswith(prefix)
+    mu.parse_arguments(example[len(prefix) :].split())  # it means something
 
 
 def test_help_without_docstrings(capsys, monkeypatch):

@@ -242,6 +242,23 @@ def test_the_retrained_boundary_stands_dashed_in_every_map(patients, drawn):
 
 
 @pytest.mark.parametrize("name", ["boundaries", "concrete"])
+def test_the_key_of_the_maps(drawn, name):
+    (key,) = drawn[name].legends
+    looks = {
+        text.get_text(): (entry.get_color(), entry.get_marker(), entry.get_linestyle())
+        for text, entry in zip(key.get_texts(), key.legend_handles)
+    }
+    assert looks == {
+        "Healthy": ("#1f83c4", "o", "None"),
+        "Diabetic": ("#e69f00", "^", "None"),
+        "asked to be forgotten": (mu.INK, "o", "None"),
+        "solid: p = 0.5 of this model": (mu.INK, "None", "-"),
+        "dashed: p = 0.5 of Full Retrain": (mu.GREEN, "None", "--"),
+    }
+    assert key.legend_handles[2].get_markerfacecolor() == "none"  # a ring
+
+
+@pytest.mark.parametrize("name", ["boundaries", "concrete"])
 def test_a_map_covers_all_rows(patients, drawn, name):
     rows = patients.data.features.to_numpy()
     for ax in drawn[name].axes:
