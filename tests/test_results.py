@@ -291,6 +291,23 @@ RANGES = {  # written out here on purpose
 }
 
 
+DEFAULTS = {
+    "patients": 500, "forget": 80, "trials": 64, "seed": 42, "hidden": 20, "learning_rate": 0.1,
+    "epochs": 200, "unlearn_epochs": 145, "multiplier": 0.7, "output": "output", "csv": "",
+    "dpi": 150, "quiet": False,
+}  # fmt: skip
+WELL_TRAINED = {"learning_rate": 1.0, "epochs": 400, "multiplier": 0.07}
+
+
+def test_the_defaults(settings):
+    assert vars(settings) == DEFAULTS
+    assert {name: known.defaults for name, known in mu.EXPERIMENTS.items()} == {
+        "demo": {}, "basic": {"patients": 1000, "forget": 160},
+        "clinical": {"patients": 569, "forget": 91}, "sweep": {}, "study": WELL_TRAINED,
+        "sequential": WELL_TRAINED,
+    }  # fmt: skip
+
+
 def test_settings_cannot_be_changed_by_accident(settings):
     with pytest.raises(AttributeError):
         settings.seed = 1

@@ -402,7 +402,9 @@ def test_heads_that_always_have_fresh_noise_reveal_nobody():
     assert "Recovered in batches of 5: nobody, as the noise was always fresh." in text
     assert "nan" not in text
     figure = rendered(mu.sequential_figure(ledger, observed))
-    assert "nan" not in "".join(text for text, _ in figure.words)
+    words = [text for text, _ in figure.words]
+    assert "nan" not in "".join(words)
+    assert {"age: nobody", "glucose: nobody"} <= set(words)
 
 
 def test_the_figure_shows_the_ledger():
