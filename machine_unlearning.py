@@ -2070,7 +2070,7 @@ def revealed(observed):
 def draw_gaps(ax, gaps, others):
     """Gaps at each request: Newton's, and those between two models retrained in the same way."""
     gaps = gaps.clip(lower=1e-17).unstack("method")
-    ax.plot(gaps[RETRAIN].dropna(), color=GREEN, linewidth=1.5)
+    ax.plot(gaps[RETRAIN].dropna(), color=GREEN)
     look = {"linestyle": "", "marker": "o", "markersize": 4.5}
     ax.plot(gaps[NEWTON], **look, color=INK)
     ax.plot(gaps[NEWTON_RETRAIN], **look, color=GREEN, fillstyle="none")
@@ -2087,7 +2087,7 @@ def draw_budget(ax, head):
     forced = head.index[head.retrained == 1]
     for asked in np.split(head.index, np.searchsorted(head.index, forced)):  # from start to start
         ax.plot(100 * (head.spent / head.allowed)[asked], color=PURPLE, linewidth=2)
-        ax.plot(100 * (head.residual / head.allowed)[asked], color=GREY, linewidth=1.5)
+        ax.plot(100 * (head.residual / head.allowed)[asked], color=GREY)
     ax.scatter(forced, np.full(len(forced), 108), marker="v", color=INK, s=35, clip_on=False)
     ax.axhline(100, color=INK, linewidth=0.8)
     ax.set_title(f"▼ forced retrains: {len(forced)}", loc="right", weight="normal", size=12)
@@ -2097,7 +2097,7 @@ def draw_budget(ax, head):
 
 def draw_recovered(ax, people, column, unit, limits):
     """True against recovered values of those who left one by one."""
-    ax.plot(limits, limits, color=GREY, linestyle=":", linewidth=1.5)
+    ax.plot(limits, limits, color=GREY, linestyle=":")
     look = {"s": 18, "color": PURPLE, "alpha": 0.7, "linewidth": 0}
     ax.scatter(people[column], people["found_" + column], **look)
     error, guess = (median_error(people, prefix, column) for prefix in ("found_", "guess_"))
