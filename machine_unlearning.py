@@ -2088,7 +2088,7 @@ def draw_budget(ax, head):
     for asked in np.split(head.index, np.searchsorted(head.index, forced)):  # from start to start
         ax.plot(100 * (head.spent / head.allowed)[asked], color=PURPLE, linewidth=2)
         ax.plot(100 * (head.residual / head.allowed)[asked], color=GREY)
-    ax.scatter(forced, np.full(len(forced), 108), marker="v", color=INK, s=35, clip_on=False)
+    ax.scatter(forced, np.full(len(forced), 108), marker="v", color=INK, s=35)
     ax.axhline(100, color=INK, linewidth=0.8)
     ax.set_title(f"▼ forced retrains: {len(forced)}", loc="right", weight="normal", size=12)
     ax.set(ylim=(0, 115), yticks=[0, 50, 100])

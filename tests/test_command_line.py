@@ -412,6 +412,12 @@ def test_a_study_that_is_stopped_says_one_line_and_leaves_no_worker(tmp_path, se
     assert not list(tmp_path.iterdir())
 
 
+@posix
+def test_workers_leave_ctrl_c_to_their_parent():
+    """One that is idle would otherwise die of it, with a traceback."""
+    assert mu.in_parallel(signal.getsignal, [(signal.SIGINT,)], quiet=True) == [signal.SIG_IGN]
+
+
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
