@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
+from multiprocessing import active_children, get_context
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
@@ -416,6 +417,18 @@ def test_a_study_that_is_stopped_says_one_line_and_leaves_no_worker(tmp_path, se
 def test_workers_leave_ctrl_c_to_their_parent():
     """One that is idle would otherwise die of it, with a traceback."""
     assert mu.in_parallel(signal.getsignal, [(signal.SIGINT,)], quiet=True) == [signal.SIG_IGN]
+
+
+def test_a_failure_stops_the_workers_and_nobody_else():
+    somebodys = get_context("spawn").Process(target=time.sleep, args=(60,))
+    somebodys.start()
+    try:
+        with pytest.raises(ZeroDivisionError):
+            mu.in_parallel(divmod, [(1, 0)], quiet=True)
+        assert active_children() == [somebodys]
+    finally:
+        somebodys.kill()
+        somebodys.join()
 
 
 def die(*_):
