@@ -143,7 +143,10 @@ def test_quiet(tmp_path, capfd, monkeypatch):
 def test_help_shows_every_experiment_setting_and_default(capsys):
     assert mu.main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert text.startswith("usage: machine_unlearning.py [experiment] [flags]\n")
+    assert text.startswith(
+        "usage: machine_unlearning.py [experiment] [flags]\n\n"
+        "What does it take to make a trained model forget?\n\n  demo "
+    )
     assert text.isascii()
     assert max(map(len, text.splitlines())) <= 80
     for name in mu.EXPERIMENTS:

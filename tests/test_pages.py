@@ -23,7 +23,8 @@ TOLD = [
 
 def words(artists):
     return [
-        f"text {to_hex(text.get_color())} {text.get_weight()} {text.get_text()!r}"
+        f"text {to_hex(text.get_color())} {text.get_size():g} {text.get_weight()} "
+        f"{text.get_text()!r}"
         for text in artists
         if text.get_text().strip()
     ]
@@ -45,7 +46,9 @@ def inventory(figure):
         for marks in ax.collections:
             ((_, dashes), *_) = marks.get_linestyle()
             look = f"{first(marks.get_facecolor())} {first(marks.get_edgecolor())}"
-            page.append(f"marks {look} {'dashed' if dashes else 'solid'}")
+            line = f"{'dashed' if dashes else 'solid'} {marks.get_linewidth()[0]:g}"
+            sizes = [f"{size:.1f}" for size in getattr(marks, "get_sizes", list)()[:1]]
+            page.append(f"marks {look} {line} {sizes}")
         page += [f"patch {first([patch.get_facecolor()])}" for patch in ax.patches]
     return "\n".join(page)
 
