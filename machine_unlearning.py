@@ -333,7 +333,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         """Train from scratch on X (n, d), y (n,) by full-batch gradient descent; returns self.
 
         Raises ValueError for NaN, infinity, unequal lengths, or not exactly two classes, and
-        TypeError or ValueError for a hidden_size or epochs that is no such number.
+        TypeError or ValueError if hidden_size or epochs is not a whole number, or too small.
         """
         check_scalar(self.hidden_size, "hidden_size", Integral, min_val=1)
         check_scalar(self.epochs, "epochs", Integral, min_val=0)
