@@ -151,6 +151,8 @@ def test_help_shows_every_experiment_setting_and_default(capsys):
     assert max(map(len, text.splitlines())) <= 80
     for name in mu.EXPERIMENTS:
         assert f"\n  {name} " in text
+    headings = [line for line in text.splitlines() if line.endswith(":") and line[0] != " "]
+    assert headings[-4:] == ["data:", "network:", "ascent:", "output:"]
     words = " ".join(text.split())
     for option in mu.fields(mu.Settings):
         assert f" --{option.name.replace('_', '-')} " in words

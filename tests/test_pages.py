@@ -30,6 +30,19 @@ def words(artists):
     ]
 
 
+def place(artist):
+    """Where it stands in its axes, the width and height of which are 1."""
+    box = artist.axes.transAxes.inverted().transform(artist.get_window_extent())
+    return " ".join(f"{value + 0:.2f}" for value in box.ravel())
+
+
+def scale(axis):
+    """The limits and the ticks between them."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = [f"{tick:g}" for tick in axis.get_ticklocs() if low <= tick <= high]
+    return f"{low:g} to {high:g}: {' '.join(ticks)}"
+
+
 def first(colors):
     return to_hex(colors[0], keep_alpha=True) if len(colors) else "none"
 
@@ -40,16 +53,19 @@ def inventory(figure):
     for ax in figure.axes:
         titles = ax._left_title, ax.title, ax._right_title
         page += ["axes", *words([*titles, ax.xaxis.label, ax.yaxis.label, *ax.texts])]
+        page += [f"x from {scale(ax.xaxis)}", f"y from {scale(ax.yaxis)}"]
         for line in ax.lines:
             style = f"{line.get_linestyle()} {line.get_linewidth():g} {line.get_fillstyle()}"
-            page.append(f"line {to_hex(line.get_color())} {style} {line.get_marker()}")
+            marker = f"{line.get_marker()} {line.get_markersize():g}"
+            page.append(f"line {to_hex(line.get_color())} {style} {marker}")
         for marks in ax.collections:
             ((_, dashes), *_) = marks.get_linestyle()
             look = f"{first(marks.get_facecolor())} {first(marks.get_edgecolor())}"
             line = f"{'dashed' if dashes else 'solid'} {marks.get_linewidth()[0]:g}"
             sizes = [f"{size:.1f}" for size in getattr(marks, "get_sizes", list)()[:1]]
             page.append(f"marks {look} {line} {sizes}")
-        page += [f"patch {first([patch.get_facecolor()])}" for patch in ax.patches]
+        for patch in ax.patches:
+            page.append(f"patch {first([patch.get_facecolor()])} at {place(patch)}")
     return "\n".join(page)
 
 

@@ -76,6 +76,18 @@ def test_a_stage_that_is_clean_is_kept(everybody):
     assert ensemble.stages[1] == before[1]
 
 
+def test_a_stage_goes_on_from_the_one_before(everybody):
+    """On the slices up to its own, as many epochs each: no stage starts again."""
+    ensemble = mu.Sisa(everybody, SMALL, np.random.RandomState(0))
+    for stages, (first, second) in zip(ensemble.stages, ensemble.slices):
+        for stage, positions in enumerate([first, np.concatenate([first, second])]):
+            rows = everybody.at(positions)
+            network = mu.descend(copy.deepcopy(stages[stage]), rows, ensemble.epochs)
+            np.testing.assert_array_equal(
+                mu.get_weights(network), mu.get_weights(stages[stage + 1])
+            )
+
+
 def test_sisa_predicts_the_mean_probability(everybody):
     ensemble = mu.Sisa(everybody, SMALL, np.random.RandomState(0))
     mean = np.mean([s[-1].predict_proba(everybody.X) for s in ensemble.stages], axis=0)

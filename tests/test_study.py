@@ -134,7 +134,7 @@ def made_up(told=(), lost=()):
         for j, name in enumerate(mu.METHODS):
             row = {
                 "seconds": (k + 1) * (j + 1) * 0.01, "test_accuracy": 0.9 - 0.02 * (name in lost),
-                "retain_accuracy": 0.95, "forget_accuracy": (10 * k + j) / 100,
+                "retain_accuracy": 0.95, "forget_accuracy": (60 + 10 * k + j) / 100,
                 "gap_to_retrained": 0.001 * j,
                 "attack_accuracy": 0.7 + 0.01 * j if (kind, name) in told else 0.5 + 0.001 * j,
             }  # fmt: skip
