@@ -1042,7 +1042,6 @@ def draw_doses(ax, grid, target, marked):
         ax.text(dose, 2 if low else 107, name, ha="center", va="bottom")
     ax.set(xscale="log", ylim=(0, 106), xlabel="dose: epochs × multiplier", ylabel="accuracy, %")
     ax.set_xticks(ticks := [3, 10, 30, 100, 300], ticks)
-    ax.minorticks_off()
     ax.legend(loc="center right", bbox_to_anchor=(1, 0.72), handletextpad=0.2)
 
 
@@ -2079,7 +2078,6 @@ def draw_gaps(ax, gaps, others):
     ax.text(0.96, 0.5, words, transform=ax.transAxes, ha="right")
     ax.set(yscale="log", ylim=(1e-18, 3), yticks=[1e-15, 1e-10, 1e-5, 1])
     ax.set_xlabel("requests answered", size=11, labelpad=1)
-    ax.minorticks_off()
 
 
 def draw_budget(ax, head):

@@ -270,6 +270,19 @@ def test_the_sweeps_words(sweep_result, patients, settings):
         assert cells[mu.MULTIPLIERS.index(multiplier)] == cell
 
 
+def test_the_sweeps_target_is_the_retrained_models(monkeypatch, patients, settings):
+    """With seed 42 the original has the same test accuracy, so here each model has its own."""
+    results = patients.results.assign(
+        forget_accuracy=[0.1, 0.2, 0.3, 0.4], test_accuracy=[0.5, 0.6, 0.7, 0.8]
+    )
+    monkeypatch.setattr(mu, "compare", lambda *_, **__: patients._replace(results=results))
+    text = words(mu.sweep(settings).text)
+    assert "forget accuracy is 40.0 % with seed 42" in text
+    assert text.split(" Forget accuracy (test")[0].endswith(
+        "The target is 20.0 % on the forget set and 60.0 % on the test set."
+    )
+
+
 def test_ascent_that_changes_nothing_is_said(settings):
     still = replace(settings, learning_rate=0.0, epochs=1)
     comparison = mu.compare(mu.hospital, still, repeats=1)
