@@ -24,7 +24,7 @@ TOLD = [
 def words(artists):
     return [
         f"text {to_hex(text.get_color())} {text.get_size():g} {text.get_weight()} "
-        f"{text.get_text()!r}"
+        f"{text.get_style()} {text.get_text()!r}"
         for text in artists
         if text.get_text().strip()
     ]
