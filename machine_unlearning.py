@@ -660,6 +660,7 @@ def color_of(name, other=INK):
 class NotebookFigure(Figure):
     """A figure that pyplot does not know of, and that a notebook shows nevertheless, once."""
 
+    @in_our_style  # savefig has a style, too
     def _repr_png_(self):
         self.savefig(buffer := BytesIO(), format="png")
         return buffer.getvalue()
@@ -732,20 +733,29 @@ def performance_figure(comparison):
     return fig
 
 
-def thin_out(positions):
-    """At most 1,000 of them, evenly spread: more marks would hide each other."""
-    return positions[:: 1 + (len(positions) - 1) // 1000]
+def thin_out(positions, ringed):
+    """Some of very many rows, evenly spread: at most 300 ringed ones, or 1,000 others."""
+    return positions[:: 1 + (len(positions) - 1) // (300 if ringed else 1000)]
+
+
+def drawn_of(n):
+    """What a figure says where it does not show all n who asked."""
+    drawn = len(thin_out(np.arange(n), ringed=True))
+    return f" Drawn: {drawn:,}." if drawn < n else ""
+
+
+def mark_size(n, ringed):
+    """Area of each of n marks in square points: the more there are, the smaller."""
+    return np.clip((380 if ringed else 160) / np.sqrt(n), 4, 70)
 
 
 def draw_rows(ax, data, ringed):
     """All training rows, small; or, larger and ringed, the forget set."""
     look = {"linewidth": 0, "alpha": 0.7}
-    positions, size = np.arange(len(data.train.y)), 160
     if ringed:
         look = {"linewidth": 0.9, "edgecolor": INK, "zorder": 3}
-        positions, size = data.asked, 380
-    positions = thin_out(positions)
-    look["s"] = np.clip(size / np.sqrt(len(positions)), 4, 70)  # many rows: small marks
+    positions = thin_out(data.asked if ringed else np.arange(len(data.train.y)), ringed)
+    look["s"] = mark_size(len(positions), ringed)
     for label, class_look in enumerate(CLASS_LOOKS):
         rows = data.features.iloc[positions[data.train.y[positions] == label]]
         ax.scatter(*rows.to_numpy().T, **class_look, **look)
@@ -794,11 +804,12 @@ def add_key(fig, classes):
 def boundaries_figure(comparison):
     """Four maps, one per model, each with the retrained model's boundary and the forget set."""
     data, results = comparison.data, comparison.results
+    n = len(data.asked)
     fig = new_page(
         8.7,
         f"{ASCENT}: {times_as_far(results)} times as far from {RETRAIN} as doing nothing",
         f"Gap: how far p, the probability of {data.cohort.classes[1]}, is from {RETRAIN}'s, on "
-        f"average over the {len(data.asked):,} who asked.",
+        f"average over the {n:,} who asked.{drawn_of(n)}",
     )
     add_key(fig, data.cohort.classes)
     corners = [(0.75, 4.15), (5.07, 4.15), (0.75, 0.62), (5.07, 0.62)]
@@ -847,12 +858,11 @@ def concrete_figure(comparison):
     wrong = {name: model.predict(forget.X) != forget.y for name, model in comparison.models.items()}
     before, after, target = (wrong[name].sum() for name in (ORIGINAL, ASCENT, RETRAIN))
     n = len(data.asked)
-    drawn = thin_out(np.arange(n))
-    fewer = f" Drawn: {len(drawn):,}." if len(drawn) < n else ""
+    drawn = thin_out(np.arange(n), ringed=True)
     fig = new_page(
         9,
         f"Wrong predictions for the {n:,} who asked: {before:,} before, {after:,} after",
-        f"Before: {ORIGINAL}. After: {ASCENT}. {RETRAIN}, without them: {target:,}.{fewer}",
+        f"Before: {ORIGINAL}. After: {ASCENT}. {RETRAIN}, without them: {target:,}.{drawn_of(n)}",
     )
     add_key(fig, data.cohort.classes)
     title = f"{n:,} of {len(data.train.y):,} asked to be forgotten"
@@ -865,7 +875,8 @@ def concrete_figure(comparison):
         ax = add_panel(fig, left, bottom, 4.25, 2.92, title)
         draw_map(ax, comparison, name)
         rows = data.features.iloc[data.asked[drawn[wrong[name][drawn]]]].to_numpy()
-        ax.scatter(*rows.T, color=INK, marker="x", s=110, linewidth=1.5)
+        size = 2.6 * mark_size(len(drawn), ringed=True)  # wider than the mark in front of it
+        ax.scatter(*rows.T, color=INK, marker="x", s=size, linewidth=1.5)
         draw_rows(ax, data, ringed=True)
         ax.set_ylabel("" if left > 1 else ax.get_ylabel())
     accuracies = 100 * comparison.results.forget_accuracy[[ORIGINAL, ASCENT, RETRAIN]]
@@ -1103,7 +1114,7 @@ def sweep(settings):
         f"Over {len(grid)} settings of epochs and multiplier, test and forget accuracy are never "
         f"more than {np.abs(test - forget).max():.0f} points apart ({dose_effect(grid)}). {nearer} "
         f"settings end nearer to the retrained model than doing nothing (gap {best:.4f} at best, "
-        f"{nothing:.4f} without), but it takes the retrained model to know which. With the "
+        f"{nothing:.4f} without), but only the retrained model can tell. With the "
         f"setting {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
         f"{percent(results.forget_accuracy[ASCENT])} with seed {settings.seed}, and "
         f"{seeds.min():.0f} to {seeds.max():.0f} % (mean {seeds.mean():.0f} %) with seeds "

@@ -294,15 +294,38 @@ def test_the_concrete_figure_tells_76_and_56(patients, drawn):
 
 
 def test_many_rows_are_thinned_out_evenly():
-    assert len(mu.thin_out(np.arange(1000))) == 1000
-    thinned = mu.thin_out(np.arange(100_000))
-    assert len(thinned) == 1000
-    assert set(np.diff(thinned)) == {100}
+    for ringed, most in ((True, 300), (False, 1000)):
+        assert len(mu.thin_out(np.arange(most), ringed)) == most
+        assert len(mu.thin_out(np.arange(most + 1), ringed)) == most // 2 + 1
+        thinned = mu.thin_out(np.arange(90_000), ringed)
+        assert len(thinned) == most
+        assert set(np.diff(thinned)) == {90_000 // most}
+
+
+@pytest.mark.parametrize("name", ["boundaries", "concrete"])
+def test_a_figure_says_how_many_who_asked_it_shows(name):
+    for forget, words in ((1500, " Drawn: 300."), (300, "")):
+        settings = mu.Settings(patients=4000, forget=forget, epochs=2)
+        figure = rendered(FIGURES[name](mu.compare(mu.hospital, settings, repeats=1)))
+        assert_readable(figure)
+        grey = figure.texts[1].get_text()
+        assert grey.endswith(words) if words else "Drawn" not in grey
+        rings = [c for c in figure.axes[0].collections if c.get_linewidths()[0] == 0.9]
+        asked = [len(ring.get_offsets()) for ring in rings]
+        assert sum(asked) == 300
+
+
+def test_marks_shrink_where_there_are_many_and_crosses_with_them(drawn):
     comparison = mu.compare(
-        mu.hospital, mu.Settings(patients=4000, forget=1500, epochs=2), repeats=1
+        mu.hospital, mu.Settings(patients=4000, forget=300, epochs=2), repeats=1
     )
-    figure = rendered(mu.concrete_figure(comparison))
-    assert "Drawn: 750." in all_text(figure)
+    few, many = drawn["concrete"].axes[2], mu.concrete_figure(comparison).axes[2]
+    for n, ax in ((80, few), (300, many)):
+        crosses, *rings = [c.get_sizes()[0] for c in ax.collections if not hasattr(c, "levels")]
+        assert rings[0] == rings[1] == pytest.approx(380 / n**0.5)
+        assert crosses == pytest.approx(2.6 * rings[0])
+    assert mu.mark_size(1, ringed=True) == 70
+    assert mu.mark_size(10_000, ringed=False) == 4
 
 
 def test_the_patient_table(patients, drawn):
@@ -383,7 +406,11 @@ def test_somebodys_own_style_changes_nothing(patients):
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_notebook_shows_the_figure(drawn, name):
     """Without pyplot a notebook asks the object itself for its picture."""
-    assert drawn[name]._repr_png_().startswith(b"\x89PNG")
+    picture = drawn[name]._repr_png_()
+    assert picture.startswith(b"\x89PNG")
+    hostile = {"savefig.transparent": True, "savefig.facecolor": "red", "savefig.dpi": 30}
+    with mpl.rc_context(hostile):
+        assert drawn[name]._repr_png_() == picture
 
 
 def test_nothing_is_left_open_or_changed(patients):
