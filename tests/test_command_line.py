@@ -168,6 +168,15 @@ def test_help_shows_every_experiment_setting_and_default(capsys):
     mu.parse_arguments(example[len(prefix) :].split())  # it means something
 
 
+def test_help_to_the_letter(capsys, monkeypatch):
+    """Python 3.9 says "optional arguments", and versions break lines in other places."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert mu.main(["--help"]) == 0
+    text = capsys.readouterr().out.replace("optional arguments:", "options:")
+    expected = (ROOT / "tests" / "pages" / "help.txt").read_text(encoding="utf-8")
+    assert text.split() == expected.split()
+
+
 def test_help_without_docstrings(capsys, monkeypatch):
     """As with python -OO, which drops them."""
     monkeypatch.setattr(mu, "__doc__", None)
@@ -215,7 +224,7 @@ def test_version(capsys):
         (["--see", "1"], "did you mean --seed?"),
         (["stdy"], "did you mean study?"),
         (["demo", "basic"], "unknown: basic"),
-        (["--csv", "picture.png"], "--csv picture.png"),
+        (["--csv", "a.PNG"], "--csv a.PNG: a table is no picture; give it another name\n"),
     ],
 )
 def test_usage_errors_are_one_line_and_leave_nothing(
@@ -315,6 +324,8 @@ def test_a_file_is_whole_or_as_it_was(tmp_path):
 
     def half(beside):
         beside.write_bytes(b"ha")
+        visible = [each.name for each in tmp_path.iterdir() if not each.name.startswith(".")]
+        assert visible == ["figure.png"]
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
