@@ -1818,8 +1818,9 @@ class CertifiedHead:
 
     A removal is one Newton step. It leaves a gradient that retraining would not have; spent is an
     upper bound on its norm. While spent <= allowed, the noise hides what is left of the removed
-    rows from an observer of w: w is (EPSILON, DELTA)-certified. Guo, Goldstein, Hannun, van der
-    Maaten, ICML 2020, arXiv 1911.03030.
+    rows from an observer of w. Then w is (EPSILON, DELTA)-certified: nothing that is seen of it is
+    more than exp(EPSILON) times as likely as with a retrained head, or less by this factor, but for
+    a probability of DELTA. Guo, Goldstein, Hannun, van der Maaten, ICML 2020, arXiv 1911.03030.
     """
 
     EPSILON, DELTA, LAMBDA = 1.0, 1e-4, 1e-2
