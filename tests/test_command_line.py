@@ -282,7 +282,9 @@ def test_an_unwritable_folder_is_said_before_the_work(capsys, monkeypatch):
     monkeypatch.setitem(mu.EXPERIMENTS, "demo", mu.Experiment(None, "must not begin", {}, ()))
     for option in (["--output", "/proc/here"], ["--csv", "/proc/table.csv"]):
         assert mu.main(option) == 1
-        assert one_line(capsys.readouterr().err)
+        err = capsys.readouterr().err
+        assert one_line(err)
+        assert "error: cannot write /proc: " in err
 
 
 def test_what_was_found_is_printed_even_if_it_cannot_be_written(tmp_path, capsys, monkeypatch):
@@ -315,6 +317,8 @@ def test_a_full_disk_leaves_the_old_files(tmp_path):
     )
     assert done.returncode == 1
     assert one_line(done.stderr)
+    path = os.path.join("output", "performance_metrics.png")
+    assert f"error: cannot write {path}: File too large" in done.stderr
     assert {path.name: path.read_bytes() for path in old.iterdir()} == dict.fromkeys(DEMO, b"old")
 
 

@@ -349,9 +349,9 @@ def test_the_patient_table(patients, drawn):
         rows_X = patients.data.forget.X[k : k + 1]
         for column, name in ((4, mu.ORIGINAL), (5, mu.RETRAIN), (6, mu.ASCENT)):
             p = patients.models[name].predict_proba(rows_X)[0, 1]
-            assert row[column] == f"{'Diabetic' if p > 0.5 else 'Healthy'} {p:.2f}"
+            assert row[column] == f"{'Diabetic' if p > 0.5 else 'Healthy'}, p {p:.2f}"
         assert row[3] == ("Diabetic" if int(row[0]) >= 1250 else "Healthy")
-        assert (row[4].split()[0] != row[6].split()[0]) == (row[7] != "no")
+        assert (row[4].split(",")[0] != row[6].split(",")[0]) == (row[7] != "no")
 
 
 def test_the_sweep_marks_the_readers_own_setting(patients, sweep_result):
@@ -366,6 +366,14 @@ def test_the_sweep_marks_the_readers_own_setting(patients, sweep_result):
     last = figure.texts[1].get_text().splitlines()[-1]
     assert last.startswith("Right: after 75 × 0.3, forget accuracy is 70 % with seed 7; ")
     assert last.endswith("; with seeds 0 to 29, 80 to 90 %.")
+
+
+def test_seeds_that_all_give_the_same_are_drawn(sweep_result, patients, settings):
+    """They do not fit beside each other; no warning."""
+    names = (mu.ORIGINAL, mu.RETRAIN, mu.ASCENT)
+    accuracies = mu.pd.DataFrame({name: np.full(300, 0.9) for name in names})
+    grid = sweep_result.table.assign(gap_to_retrained=0)
+    rendered(mu.sweep_figure(grid, accuracies, patients.results, settings))
 
 
 def test_the_sweeps_figure_shows_the_table(sweep_result):

@@ -225,6 +225,14 @@ def test_fit_refuses_impossible_settings(rows, setting):
         mu.TwoLayerMLP(**setting).fit(*rows)
 
 
+def test_one_hidden_unit_and_no_epoch_are_possible(rows):
+    X, y = rows
+    model = mu.TwoLayerMLP(hidden_size=1, epochs=0, random_state=0).fit(X, y)
+    assert model.W1_.shape == (2, 1)
+    np.testing.assert_array_equal(model.b1_, [0])
+    assert model.unlearn(X, y, epochs=0).predict(X).shape == y.shape
+
+
 def test_unlearn_refuses_impossible_epochs(rows):
     model = mu.TwoLayerMLP().fit(*rows)
     with pytest.raises(ValueError, match=r"^epochs == -1"):

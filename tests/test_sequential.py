@@ -366,15 +366,15 @@ def test_every_printed_number_of_the_sequence():
         "Newton Retrain 0.40 1e-09 0.40 2e-02", "Newton 0.10 1e-09 0.20 3e-02",
         "Certified Head 0.01 1e-05 0.01 1e-05",
         "random: Newton ends in another optimum than Newton Retrain at 0 of 10 requests, a second "
-        "Newton Retrain at 0 (mean gaps 1e-09 and 1e-09). The head certifies 10 removals and is "
-        "retrained 0 times; the true residual is at most 25 % of the bound. Recovered one by one: "
+        "Newton Retrain at 0 (mean gaps 1e-09 and 1e-09). The head certifies 10 removals; forced "
+        "retrains: 0; the true residual is at most 25 % of the bound. Recovered one by one: "
         "median error 2.0 years and "
         "4.0 mg/dL, diagnosis right in 2 of 3; guessing: 20.0 and 40.0. Recovered in batches of 5: "
         "median error 6.0 years and 12.0 mg/dL, diagnosis right in 2 of 3; guessing: 60.0 and "
         "120.0.",
         "clinic: Newton ends in another optimum than Newton Retrain at 7 of 10 requests, a second "
-        "Newton Retrain at 4 (mean gaps 2e-02 and 8e-03). The head certifies 9 removals and is "
-        "retrained 1 times;",
+        "Newton Retrain at 4 (mean gaps 2e-02 and 8e-03). The head certifies 9 removals; forced "
+        "retrains: 1;",
         "median error 3.0 years and 6.0 mg/dL", "median error 7.0 years and 14.0 mg/dL",
     ]:  # fmt: skip
         assert line in text, line
@@ -432,8 +432,8 @@ def test_the_figure_shows_the_ledger():
         "weights.\n"
         "Two versions of the head reveal random leavers. The certificate covers one version only.",
         "Total time", "Gap to a model retrained at each request", "Certificate's budget, %",
-        "Who left: recovered from two versions of the head and public data", "Full Retrain",
-        "● Newton", "○ Newton Retrain", "allowed", "spent: a bound", "true residual",
+        "Who left: recovered from two versions of the head and public data", "2nd Full Retrain",
+        "● Newton", "○ 2nd Newton Retrain", "allowed", "spent: a bound", "true residual",
     }  # fmt: skip
     for kind, axes in zip(mu.SEQUENCES, np.array(figure.axes).reshape(2, 5)):
         times, gaps, budget, age, glucose = axes
@@ -451,7 +451,9 @@ def test_the_figure_shows_the_ledger():
         (words,) = [text.get_text() for text in gaps.texts]
         others = mu.in_another_optimum(ledger)[kind]
         assert words.startswith(f"another optimum: Newton at {others[mu.NEWTON]} of 10,")
-        assert words.endswith(f"{mu.NEWTON_RETRAIN} at {others[mu.NEWTON_RETRAIN]}")
+        assert words.endswith(f"2nd {mu.NEWTON_RETRAIN} at {others[mu.NEWTON_RETRAIN]}")
+        for ax in (gaps, budget):
+            assert all(tick == round(tick) for tick in ax.get_xticks())
         head = ledger.loc[kind].loc[mu.HEAD]
         spent = [line.get_ydata() for line in budget.lines if line.get_color() == mu.PURPLE]
         np.testing.assert_allclose(np.concatenate(spent), 50 * head.spent)  # of 2

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 import pytest
-from scipy.optimize import minimize
+from scipy.optimize import brentq, minimize
 
 import machine_unlearning as mu
 
@@ -222,6 +222,23 @@ def test_the_influence_function_is_one_newton_step(requests):
     expected = mu.get_weights(original) - np.linalg.inv(H) @ g
     model = mu.influence_function(original, retain, forget, settings, None)
     np.testing.assert_allclose(mu.get_weights(model), expected, atol=1e-8)
+
+
+def test_a_saddle_is_no_optimum(requests):
+    """Where all weights but b2 are 0, only b2 has a slope; but H curves down."""
+    original, retain, _, settings = requests[mu.NEWTON]
+    model = copy.deepcopy(original)
+    b2 = brentq(lambda b2: mu.expit(b2) - retain.y.mean() + model.l2 * b2, -9, 9, xtol=1e-14)
+    mu.set_weights(model, np.append(np.zeros(80), b2))
+    g, H = mu.slope_and_curvature(model, *retain)
+    assert np.linalg.norm(g) < 1e-10
+    assert np.linalg.eigvalsh(H)[0] < -0.01
+    mu.go_to_optimum(model, retain)
+    g, H = mu.slope_and_curvature(model, *retain)
+    assert np.linalg.norm(g) <= 1e-10
+    assert np.linalg.eigvalsh(H)[0] > 0
+    fresh = mu.train_by_newton(retain, settings, np.random.RandomState(0))
+    assert model.loss(*retain) == pytest.approx(fresh.loss(*retain), abs=1e-12)
 
 
 def test_newton_stays_at_the_optimum_and_refuses_nan(requests):
