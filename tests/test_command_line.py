@@ -408,6 +408,13 @@ def alive(group):
     return [stat for pgid, stat in rows if int(pgid) == group and not stat.startswith("Z")]
 
 
+def assert_nobody_is_left(group):
+    deadline = time.monotonic() + 5
+    while alive(group) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert alive(group) == []
+
+
 @posix
 @pytest.mark.parametrize(
     ("sent", "status", "word"),
@@ -426,11 +433,17 @@ def test_a_study_that_is_stopped_says_one_line_and_leaves_no_worker(tmp_path, se
         assert (process.returncode, out) == (status, "")
         assert one_line(err)
         assert f"error: {word}" in err
-        deadline = time.monotonic() + 5
-        while alive(process.pid) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert alive(process.pid) == []  # nobody is left of the group
+        assert_nobody_is_left(process.pid)
     assert not list(tmp_path.iterdir())
+
+
+@posix
+def test_workers_end_with_a_parent_that_is_killed(tmp_path):
+    with started("study", "--forget", "30", cwd=tmp_path) as process:
+        wait_for_progress(process)
+        process.kill()
+        process.wait()
+        assert_nobody_is_left(process.pid)
 
 
 @posix

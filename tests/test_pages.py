@@ -22,12 +22,13 @@ TOLD = [
 
 
 def words(artists):
-    return [
-        f"text {to_hex(text.get_color())} {text.get_size():g} {text.get_weight()} "
-        f"{text.get_style()} {text.get_text()!r}"
-        for text in artists
-        if text.get_text().strip()
-    ]
+    page = []
+    for text in artists:
+        if text.get_text().strip():
+            look = f"{to_hex(text.get_color())} {text.get_size():g} {text.get_weight()}"
+            side = f"{text.get_style()} {text.get_ha()} {text.get_va()}"
+            page.append(f"text {look} {side} {text.get_text()!r}")
+    return page
 
 
 def place(artist):
@@ -52,8 +53,10 @@ def inventory(figure):
     page = ["page", *words(figure.texts)]
     for ax in figure.axes:
         titles = ax._left_title, ax.title, ax._right_title
-        page += ["axes", *words([*titles, ax.xaxis.label, ax.yaxis.label, *ax.texts])]
+        bounds = " ".join(f"{value:.3f}" for value in ax.get_position().bounds)
+        page += [f"axes at {bounds}", *words([*titles, ax.xaxis.label, ax.yaxis.label, *ax.texts])]
         page += [f"x from {scale(ax.xaxis)}", f"y from {scale(ax.yaxis)}"]
+        page.append(f"spines {[side for side, spine in ax.spines.items() if spine.get_visible()]}")
         for line in ax.lines:
             style = f"{line.get_linestyle()} {line.get_linewidth():g} {line.get_fillstyle()}"
             marker = f"{line.get_marker()} {line.get_markersize():g}"
