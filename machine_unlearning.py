@@ -2174,8 +2174,8 @@ def sequential_figure(ledger, observed):
         draw_recovered(ax, people, "age", "years", (0, 100))
         ax = add_panel(fig, left + 2.2, 0.45, 1.6, 1.75)
         draw_recovered(ax, people, "glucose", "mg/dL", (40, 220))
-    key = ((1.6, 6.95, f"2nd {RETRAIN}", GREEN), (2.9, 6.95, f"● {NEWTON}", INK))
-    key += ((3.7, 6.95, f"○ 2nd {NEWTON_RETRAIN}", GREEN), (1.6, 4.38, "allowed", INK))
+    key = ((5.5, 7.32, f"2nd {RETRAIN}", GREEN), (6.95, 7.32, f"● {NEWTON}", INK))
+    key += ((8, 7.32, f"○ 2nd {NEWTON_RETRAIN}", GREEN), (1.6, 4.38, "allowed", INK))
     key += ((2.35, 4.38, "spent: a bound", PURPLE), (3.7, 4.38, "true residual", GREY))
     for left, bottom, words, color in key:
         fig.text(left / 10, bottom / 11, words, color=color)
