@@ -27,7 +27,8 @@ def words(artists):
         if text.get_text().strip():
             look = f"{to_hex(text.get_color())} {text.get_size():g} {text.get_weight()}"
             side = f"{text.get_style()} {text.get_ha()} {text.get_va()}"
-            page.append(f"text {look} {side} {text.get_text()!r}")
+            x, y = text.get_position()
+            page.append(f"text {look} {side} at {x:.2f} {y:.2f} {text.get_text()!r}")
     return page
 
 
