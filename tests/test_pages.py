@@ -21,14 +21,15 @@ TOLD = [
 ]
 
 
-def words(artists):
+def words(artists, placed=True):
     page = []
     for text in artists:
         if text.get_text().strip():
             look = f"{to_hex(text.get_color())} {text.get_size():g} {text.get_weight()}"
             side = f"{text.get_style()} {text.get_ha()} {text.get_va()}"
             x, y = text.get_position()
-            page.append(f"text {look} {side} at {x:.2f} {y:.2f} {text.get_text()!r}")
+            place = f"at {x:.2f} {y:.2f} " * placed
+            page.append(f"text {look} {side} {place}{text.get_text()!r}")
     return page
 
 
@@ -55,7 +56,11 @@ def inventory(figure):
     for ax in figure.axes:
         titles = ax._left_title, ax.title, ax._right_title
         bounds = " ".join(f"{value:.3f}" for value in ax.get_position().bounds)
-        page += [f"axes at {bounds}", *words([*titles, ax.xaxis.label, ax.yaxis.label, *ax.texts])]
+        page += [
+            f"axes at {bounds}",
+            *words([*titles, ax.xaxis.label, ax.yaxis.label], placed=False),
+        ]
+        page += words(ax.texts)
         page += [f"x from {scale(ax.xaxis)}", f"y from {scale(ax.yaxis)}"]
         page.append(f"spines {[side for side, spine in ax.spines.items() if spine.get_visible()]}")
         for line in ax.lines:
