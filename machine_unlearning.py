@@ -1398,8 +1398,10 @@ def lira_attack(unlearned, retrained, splits=8):
         for fit in (half, ~half):
             mean = scores[:, fit].mean(axis=1)[:, None, None]  # (2, 1, 1, m)
             std = scores[:, fit].std(axis=1, ddof=1)[:, None, None] + 1e-9
+            # Log-densities of either kind's Gaussians at the scores of either model, (2, 2, T/2, m)
             density = -(((scores[:, ~fit] - mean) / std) ** 2) / 2 - np.log(std)
-            says = np.sign(density[0] - density[1])  # (2, T / 2, m)  1: unlearned, -1: retrained
+            says = np.sign(density[0] - density[1])  # (2, T/2, m)  1: unlearned, -1: retrained
+            # A trial counts 1 for a patient who gives both models away, 0.5 for one, 0 for none
             right[~fit] += (0.5 + (says[0] - says[1]) / 4).mean(axis=1)
     return right / splits
 
