@@ -2317,8 +2317,9 @@ def parse_arguments(argv):
     if unknown:
         word = min(unknown, key=lambda word: not word.startswith("-"))  # a flag, not its value
         flags = [flag(option.name) for option in fields(Settings)]
-        near = get_close_matches(word, [*flags, *EXPERIMENTS], n=1)
-        refuse(f"unknown: {word}" + (f"; did you mean {near[0]}?" if near else ""))
+        near = get_close_matches(word, {*flags, *EXPERIMENTS} - {word}, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        refuse(f"not understood: {word}{hint}")
     experiment = EXPERIMENTS[name]
     for option in experiment.unused:
         if option in given:
