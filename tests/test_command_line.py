@@ -45,7 +45,9 @@ def started(*arguments, cwd, **options):
     command = [sys.executable, "-B", SCRIPT, *map(str, arguments)]
     if os.name != "nt":
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
-    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    options = {**streams, "env": environment, **options}
     process = subprocess.Popen(command, cwd=cwd, start_new_session=True, **options)
     try:
         yield process
