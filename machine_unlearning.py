@@ -720,7 +720,7 @@ def performance_figure(comparison):
         f"{ASCENT}: {share} of a retrain's time, {points:.1f} points off the target",
         f"The target is what {RETRAIN} achieves, which never saw the {n:,} who asked to be "
         "forgotten.",
-        "Forget accuracy, the points above: how often a model is right about them.",
+        "The title's points are of forget accuracy: how often a model is right about them.",
     )
     unit, times = ("s", 1) if results.seconds.max() >= 1 else ("ms", 1000)
     panels = {  # title -> left edge, values, their form, what to call the retrained model's value

@@ -596,7 +596,9 @@ def test_closed_streams(tmp_path):
 @pytest.mark.parametrize("stream", [None, io.StringIO()])
 def test_an_output_stream_of_a_notebook_or_an_ide(tmp_path, monkeypatch, stream):
     """Such streams lack reconfigure and fileno, or are not there at all; run as %run does."""
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(version_info=(9, 0)))
+    monkeypatch.setitem(
+        sys.modules, "IPython", SimpleNamespace(version_info=(9, 0), get_ipython=lambda: None)
+    )
     monkeypatch.setenv("MPLBACKEND", "agg")
     frozen = gc.get_freeze_count()
     monkeypatch.setattr(sys, "stdout", stream)

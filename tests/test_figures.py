@@ -191,7 +191,7 @@ def test_the_grey_lines_below_the_titles(abstract, sweep_result):
         "performance": [
             "The target is what Full Retrain achieves, which never saw the 160 who asked to be "
             "forgotten.",
-            "Forget accuracy, the points above: how often a model is right about them.",
+            "The title's points are of forget accuracy: how often a model is right about them.",
         ],
         "boundaries": [
             "Gap: how far p, the probability of Class 1, is from Full Retrain's, on average over "
