@@ -89,3 +89,27 @@ def test_no_class_may_vanish_and_the_bound_is_exact():
     assert set(data.retain.y) == {0, 1}
     with pytest.raises(mu.SettingsError):
         divided(mu.Settings(patients=20, forget=most + 1), 0)
+
+
+@pytest.mark.parametrize(("n_ill", "expected"), [(0, {False}), (2, {False, True})])
+def test_rows_of_which_nobody_may_leave_are_too_few(n_ill, expected):
+    """A single row may ask where both classes remain, and nobody where they never do."""
+    settings = mu.Settings(patients=10, forget=1)
+    outcomes = set()
+    for seed in range(60):
+        seeded = mu.replace(settings, seed=seed)
+        y = np.repeat([1, 0], [n_ill, 10 - n_ill])
+        cohort = mu.hospital(seeded, np.random.RandomState(0))._replace(y=y)
+        train, _ = mu.train_test_split(np.arange(10), test_size=0.2, random_state=seed)
+        order = np.random.RandomState(seed).permutation(8)
+        remain = set(y[train[order[1:]]]) == {0, 1}
+        outcomes.add(remain)
+        if remain:
+            data = mu.split(cohort, seeded, np.random.RandomState(seed))
+            np.testing.assert_array_equal(data.asked, order[:1])
+        else:
+            with pytest.raises(
+                mu.SettingsError, match=r"^--patients 10: too few to keep both classes$"
+            ):
+                mu.split(cohort, seeded, np.random.RandomState(seed))
+    assert outcomes == expected
