@@ -1255,7 +1255,7 @@ def rewind(original, retain, forget, settings, rng):
 
 # ---- Newton: to the optimum itself --------------------------------------------------------------
 # Where an objective has one optimum, every path to it ends at the model that retraining would give,
-# whatever the weights to start from. Newton's method gets there in a few steps. What is unique is
+# whatever the weights to start from. Newton's method gets there in 3 to 27 steps. What is unique is
 # the function, not the weights: at these optima the 20 hidden units are copies of one unit, up to
 # sign (as long as the clinic's rows are in, of three units). With this penalty, the data ask for no
 # more.
@@ -1352,7 +1352,7 @@ def newton_retrain(original, retain, forget, settings, rng):
 
 
 def newton(original, retain, forget, settings, rng):
-    """To the optimum of the retain set from the old weights: the same place, if there is one."""
+    """To the optimum from the old weights: if it is the only one, retraining ends there, too."""
     return go_to_optimum(copy.deepcopy(original), retain)
 
 
@@ -1401,7 +1401,8 @@ def lira_attack(unlearned, retrained, splits=8):
             # Log-densities of either kind's Gaussians at the scores of either model, (2, 2, T/2, m)
             density = -(((scores[:, ~fit] - mean) / std) ** 2) / 2 - np.log(std)
             says = np.sign(density[0] - density[1])  # (2, T/2, m)  1: unlearned, -1: retrained
-            # A trial counts 1 for a patient who gives both models away, 0.5 for one, 0 for none
+            # A patient counts 1 if both models are classified rightly, 0.5 if one is, 0 if neither
+            # is; undecided is half right
             right[~fit] += (0.5 + (says[0] - says[1]) / 4).mean(axis=1)
     return right / splits
 
@@ -1825,9 +1826,9 @@ class CertifiedHead:
 
     A removal is one Newton step. It leaves a gradient that retraining would not have; spent is an
     upper bound on its norm. While spent <= allowed, the noise hides what is left of the removed
-    rows from an observer of w. Then w is (EPSILON, DELTA)-certified: nothing that is seen of it is
-    more than exp(EPSILON) times as likely as with a retrained head, or less by this factor, but for
-    a probability of DELTA. Guo, Goldstein, Hannun, van der Maaten, ICML 2020, arXiv 1911.03030.
+    rows from an observer of w. Then w is (EPSILON, DELTA)-certified: whatever is observed of it is
+    as likely as with a retrained head, up to a factor of exp(EPSILON) either way, except with
+    probability DELTA. Guo, Goldstein, Hannun, van der Maaten, ICML 2020, arXiv 1911.03030.
     """
 
     EPSILON, DELTA, LAMBDA = 1.0, 1e-4, 1e-2
@@ -1871,7 +1872,7 @@ class CertifiedHead:
         return self
 
     def remove(self, leavers, left, rng):
-        """A new head: one Newton step, or retrained with fresh noise if the budget is spent."""
+        """A new head: one Newton step, or retrained with fresh noise if it would cost too much."""
         head = copy.copy(self)
         V = head.signed(left)
         # On all rows, noise included, the slope was 0 or nearly so: taking the leavers' part away
@@ -2187,7 +2188,8 @@ def sequential_figure(ledger, observed):
 SEQUENTIAL_LEGEND = """
 time  of all requests, relative to a retrain by descent at each of them
 gap   mean |p - p'| on all who have asked so far, p' of a model of its kind that
-      is retrained at this request (for Newton: Newton Retrain); the largest
+      is retrained at this request (for Newton: Newton Retrain; for the head:
+      with the same noise); the largest
 """
 
 
@@ -2259,14 +2261,16 @@ class Experiment(NamedTuple):
     unused: tuple = ("trials",)  # settings that have no effect here
 
 
-NO_ASCENT = "trials", "unlearn_epochs", "multiplier"
+UNUSED_ONE_BY_ONE = "trials", "unlearn_epochs", "multiplier"
 EXPERIMENTS = {
     "demo": Experiment(demo, "80 of 400 patients ask to be forgotten", {}),
     "basic": Experiment(basic, "the same on abstract data", BASIC),
     "clinical": Experiment(clinical, "the same on real patients", REAL, ("trials", "patients")),
     "sweep": Experiment(sweep, "the dose of ascent, and other seeds", {}),
     "study": Experiment(study, "what really forgets: nine methods, an attack", STUDY, ()),
-    "sequential": Experiment(sequential, "one by one; what removals give away", STUDY, NO_ASCENT),
+    "sequential": Experiment(
+        sequential, "one by one; what removals give away", STUDY, UNUSED_ONE_BY_ONE
+    ),
 }
 
 
@@ -2329,7 +2333,8 @@ def parse_arguments(argv):
 
 def is_special(path):
     """A device or a pipe such as /dev/stdout: it is written to, never replaced."""
-    return path.as_posix().startswith("/dev/") or (path.exists() and not path.is_file())
+    is_stream = path.as_posix().startswith(("/dev/std", "/dev/fd/"))  # perhaps into a file
+    return is_stream or (path.exists() and not path.is_file())
 
 
 @contextmanager
@@ -2414,7 +2419,7 @@ def main(argv=None):
         return fail("terminated", 143) if stop.code == 143 else stop.code
     except SettingsError as error:
         return fail(error, 2)
-    except BrokenPipeError:  # whoever asked for --help has read enough
+    except BrokenPipeError:  # whoever reads --help, or the CSV, has read enough
         return 0
     except OSError as error:
         what = f"cannot write {error.filename}: {error.strerror}" if error.filename else error

@@ -244,6 +244,7 @@ SOME = ": each request needs some rows, and 20 must remain"
             "--multiplier has no effect on sequential; see --help",
         ),
         (["cook"], "not understood: cook; see --help"),
+        (["cook", "me", "a", "meal"], "not understood: cook; see --help"),
         (["seed", "3"], "not understood: seed (did you mean --seed?); see --help"),
         (
             ["--multipler", "0.5"],
@@ -391,6 +392,8 @@ def test_a_device_or_pipe_is_written_to_and_not_replaced(tmp_path):
     for special in (pipe, mu.Path("/dev/stdout"), mu.Path("/dev/fd/63")):
         mu.write(special, saved.append)
         assert saved.pop() == special
+    assert mu.is_special(mu.Path(os.devnull))
+    assert not mu.is_special(mu.Path("/dev/shm/table.csv"))  # a folder like any other
     assert pipe.is_fifo()
 
 
