@@ -865,6 +865,7 @@ def concrete_figure(comparison):
     before, after, target = (wrong[name].sum() for name in (ORIGINAL, ASCENT, RETRAIN))
     n = len(data.asked)
     drawn = thin_out(np.arange(n), ringed=True)
+    cross_size = 2.6 * mark_size(len(drawn), ringed=True)  # wider than the mark in front of it
     fig = new_page(
         9,
         f"Wrong predictions for the {n:,} who asked: {before:,} before, {after:,} after",
@@ -881,8 +882,7 @@ def concrete_figure(comparison):
         ax = add_panel(fig, left, bottom, 4.25, 2.92, title)
         draw_map(ax, comparison, name)
         rows = data.features.iloc[data.asked[drawn[wrong[name][drawn]]]].to_numpy()
-        size = 2.6 * mark_size(len(drawn), ringed=True)  # wider than the mark in front of it
-        ax.scatter(*rows.T, color=INK, marker="x", s=size, linewidth=1.5)
+        ax.scatter(*rows.T, color=INK, marker="x", s=cross_size, linewidth=1.5)
         draw_rows(ax, data, ringed=True)
         ax.set_ylabel("" if left > 1 else ax.get_ylabel())
     accuracies = 100 * comparison.results.forget_accuracy[[ORIGINAL, ASCENT, RETRAIN]]
@@ -1565,8 +1565,8 @@ def attack_all(trials):
 
 def optima_apart(outcomes):
     """Largest difference of a logit of the forget set between two Newton runs of a request."""
-    runs = [trial[name] for trial in outcomes for name in (NEWTON_RETRAIN, NEWTON)]
-    logits = [scores for run in runs for scores in (run.scores, run.target_scores)]
+    ends = [trial[name] for trial in outcomes for name in (NEWTON_RETRAIN, NEWTON)]
+    logits = [scores for end in ends for scores in (end.scores, end.target_scores)]
     return np.ptp(logits, axis=0).max()
 
 

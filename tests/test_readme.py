@@ -110,9 +110,8 @@ def test_what_the_readme_says_of_the_study(study_result):
         assert told[kind][[mu.ASCENT, mu.NAIVE, mu.INFLUENCE]].all()
     by_descent = [name for name in mu.BY_DESCENT if name != mu.RETRAIN]
     assert told[mu.CLINIC][by_descent].all()
-    assert told[mu.ATYPICAL][
-        mu.TUNE
-    ]  # "fine-tuning on clinic and atypical, rewinding on the clinic"
+    # "fine-tuning on clinic and atypical, rewinding on the clinic"
+    assert told[mu.ATYPICAL][mu.TUNE]
     assert not told[mu.ATYPICAL][mu.REWIND]
     assert not told[mu.RANDOM][mu.REWIND]
     assert "one optimum" in study_result.text

@@ -191,14 +191,13 @@ def test_half_a_point_may_be_lost_and_no_more():
 
 def test_the_headline():
     others = [pair for pair in EVERYBODY if pair[1] not in mu.FAMILIES]
-    kind = "for a retrained model on all 3 requests"
-    assert mu.headline(made_up(told=others)) == f"None of 7 methods pass {kind}"
+    passing = "for a retrained model on all 3 requests"
+    assert mu.headline(made_up(told=others)) == f"None of 7 methods pass {passing}"
     newton = made_up(told=[pair for pair in others if pair[1] != mu.NEWTON])
-    only = "Only Newton passes for a retrained model on all 3 requests"
-    assert mu.headline(newton) == only
+    assert mu.headline(newton) == f"Only Newton passes {passing}"
     two = made_up(told=[pair for pair in others if pair[1] not in (mu.NEWTON, mu.TUNE)])
-    assert mu.headline(two) == f"2 of 7 methods pass {kind}"
-    assert mu.headline(made_up()) == f"7 of 7 methods pass {kind}"
+    assert mu.headline(two) == f"2 of 7 methods pass {passing}"
+    assert mu.headline(made_up()) == f"7 of 7 methods pass {passing}"
 
 
 def test_every_printed_number_of_the_study():
