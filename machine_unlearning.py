@@ -14,8 +14,8 @@ a model that never saw the 80, and draws what it finds:
     python machine_unlearning.py             the demo: four figures and a table
     python machine_unlearning.py --help      the other experiments, and all settings
 
-It is written as a lecture with an appendix. Every part uses only what stands above it. To
-understand the demo, read from here to the end of Part 1 and stop.
+It is a lecture with an appendix. Every part uses only what stands above it; to understand the
+demo, read to the end of Part 1 and stop.
 
     Part 1  The demo              a network, three answers to a request, how close each one comes
     Part 2  What really forgets   better answers, and attacks that put all of them to the test
@@ -32,16 +32,14 @@ understand the demo, read from here to the end of Part 1 and stop.
                     the figures, NegGrad in papers
     gap             mean |p - p_retrained| over the forget set, p the probability of "Diabetic"
 
-    X (n, d) features of n rows, y (n,) labels 0 and 1; A (n, h) hidden layer, z (n,) logits,
-    p (n,) probabilities; P weights in all
+    X (n, d) features, y (n,) labels 0 and 1, A (n, h) hidden layer, z (n,) logits, p (n,)
+    probabilities of n rows; P weights in all
 
 The demo finds           test accuracy    forget accuracy
     Original Model               94.0%              95.0%
     Full Retrain                 94.0%              95.0%
     Naive Deletion               94.0%              95.0%
     Approximate Unlearning       71.0%              70.0%
-
-Left out, to keep the idea visible: mini-batches, momentum, deep networks.
 """
 
 import copy
@@ -290,8 +288,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     def losses(self, X, y):
         """Cross-entropy (n,) of each row: -log p where y is 1, -log(1 - p) where y is 0.
 
-        These are log(1 + exp(-z)) and log(1 + exp(z)). Computed so, they stay finite where p has
-        been rounded to 0 or 1.
+        Computed as log(1 + exp(-z)) and log(1 + exp(z)): finite even where p is rounded to 0 or 1.
         """
         _, z = self.forward(X)
         return np.logaddexp(0, np.where(y == 1, -z, z))
@@ -315,8 +312,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     def gradient(self, X, y):
         """Gradient (P,) of the loss with respect to all weights.
 
-        It is a sum over rows, and faster block by block: a block's hidden layer stays in the
-        cache, that of a million patients would not.
+        A sum over rows, taken block by block, since a block's hidden layer stays in the cache.
         """
         blocks = (slice(i, i + self.BLOCK) for i in range(0, len(X), self.BLOCK))
         total = sum(self.backpropagate(X[block], y[block]) for block in blocks)
@@ -367,10 +363,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         return self.objective(*self._check(X, y))
 
     def decision_function(self, X):
-        """Logits (n,) of X (n, d): positive where classes_[1] is predicted.
-
-        Raises NotFittedError before fit, and ValueError for NaN, infinity, or another d.
-        """
+        """Logits (n,) of X (n, d); NotFittedError before fit, ValueError for NaN or another d."""
         check_is_fitted(self)
         _, z = self.forward(validate_data(self, X, dtype=np.float64, reset=False))
         return z
@@ -382,11 +375,9 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         """The more probable class (n,) of each row of X (n, d)."""
-        positive = self.decision_function(X) > 0
-        return self.classes_[positive.astype(int)]
+        return self.classes_[(self.decision_function(X) > 0).astype(int)]
 
-    # What scikit-learn expects of a classifier, so that clone, score and pipelines work. There is
-    # nothing to learn about unlearning here.
+    # What scikit-learn expects of a classifier, so that clone, score and pipelines work
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -473,13 +464,9 @@ def evaluate(model, original, retrained, data):
 
 
 def timed(function, *arguments, rng, repeats=3):
-    """(result, median seconds) of function(*arguments, rng), from the same state of rng each time.
-
-    rng itself advances once.
-    """
-    copies = [copy.deepcopy(rng) for _ in range(repeats - 1)]
-    seconds = []
-    for state in [*copies, rng]:
+    """(result, median seconds) of function(*arguments, rng), always from the same state of rng."""
+    copies, seconds = [copy.deepcopy(rng) for _ in range(repeats - 1)], []
+    for state in [*copies, rng]:  # rng itself advances once
         start = time.perf_counter()
         result = function(*arguments, state)
         seconds.append(time.perf_counter() - start)
@@ -774,9 +761,12 @@ def go_to_optimum(model, rows):
         g, H = gradient_and_hessian(model, *rows)
         if np.linalg.norm(g) <= 1e-10:  # so near, a last step leaves nothing but rounding
             if (step := newton_step(g, H)) is not None:
-                # Without the 10 decimals, the last digits of the weights would tell from where they
-                # have come: an attack that reads 8 decimals of a logit could
+                # The last digits would tell from where the weights have come, and so would the
+                # signs: with tanh, those of all weights of a unit can be flipped
                 model.weights_ = np.round(model.weights_ - step, 10)
+                W1, b1, W2, _ = model.unpack()
+                for weights in (W1, b1, W2):
+                    weights *= np.where(W2 < 0, -1, 1)
                 break
             _, directions = np.linalg.eigh(H)  # a saddle: leave it where it curves down the most
             g = 1e-4 * directions[:, 0]
@@ -1427,7 +1417,7 @@ def note(ax, words, place, offset, **look):
     ax.annotate(words, place, xytext=offset, textcoords="offset points", **look)
 
 
-def draw_bars(ax, values, form):
+def draw_bars(ax, title, values, form):
     """A bar per method of values, a Series, with its number; a dashed line at Full Retrain's."""
     ax.barh(values.index, values, color=[COLORS.get(name, PALE) for name in values.index])
     ax.axvline(values[RETRAIN], **TARGET_LINE)
@@ -1436,6 +1426,7 @@ def draw_bars(ax, values, form):
     for name, number in zip(values.index, ax.bar_label(ends, values.map(form.format), padding=3)):
         number.set(color=COLORS.get(name, INK), size=12)
     ax.set(xlim=(0, 1.5 * values.max()), ylim=(len(values) - 0.4, -0.6), xticks=[])
+    ax.set_title(title)
     ax.spines["bottom"].set_visible(False)
     ax.tick_params(length=0)
 
@@ -1450,25 +1441,27 @@ def draw_patients(ax, data, ringed):
         ax.scatter(*rows.to_numpy().T, alpha=1 if ringed else 0.7, **class_look, **look)
 
 
-def draw_map(ax, comparison, name):
+def draw_map(ax, comparison, name=None):
     """A model's p, shaded; its line p = 0.5, and on it the retrained model's, green and dashed.
 
-    Raises ValueError if the data have not two features.
+    Without a name, just the frame. Raises ValueError if the data have not two features.
     """
     data, models = comparison.data, comparison.models
     if data.features.shape[1] != 2:
         raise ValueError(f"a map needs two features, there are {data.features.shape[1]}")
     low, high = data.features.min().to_numpy(), data.features.max().to_numpy()
     x, y = np.linspace(low - 0.02 * (high - low), high + 0.02 * (high - low), 60).T
+    ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
+    ax.set(xlabel=data.features.columns[0], ylabel=data.features.columns[1])
+    if name is None:
+        return None
     points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
     X = np.asarray(data.scaler.transform(pd.DataFrame(points, columns=data.features.columns)))
     z, target = (models[each].decision_function(X).reshape(60, 60) for each in (name, RETRAIN))
-    shading = ax.contourf(x, y, sigmoid(z), levels=np.linspace(0, 1, 11), cmap=SHADES)
     for logits, color, line in ((z, INK, "solid"), (target, GREEN, "dashed")):
         if logits.min() < 0 < logits.max():  # p = 0.5 where z = 0, and z is smoother than p
             ax.contour(x, y, logits, levels=[0], colors=color, linestyles=line, linewidths=1.8)
-    ax.set(xlabel=data.features.columns[0], ylabel=data.features.columns[1])
-    return shading
+    return ax.contourf(x, y, sigmoid(z), levels=np.linspace(0, 1, 11), cmap=SHADES, zorder=0)
 
 
 def add_key(fig, data):
@@ -1499,35 +1492,33 @@ def times_the_gap(results):
 def performance_figure(comparison):
     """Four panels: time, the two accuracies, and the gap beside the range of other retrains."""
     data, models, results, _ = comparison
-    passed, others = check_answers(comparison).passed, gaps_to_others(models[RETRAIN], comparison)
-    inside = "inside" if passed["naive"] else "outside"
-    fig, axes = new_figure(
+    passed, n = check_answers(comparison).passed, len(data.asked)
+    fig, (*bars, dots) = new_figure(
         3.9,
         f"Ascent {'is as accurate' if passed['useful'] else 'harms everybody'}; its gap to the "
         f"target is {times_the_gap(results)} times that of doing nothing",
-        f"Dashed, the target: {RETRAIN}, which never saw the {len(data.asked):,} to be forgotten. "
-        "Dotted: 50%, the aim of the demo that this one started from. Gap: mean difference in the "
-        f"probability of {data.classes[1]} on the {len(data.asked):,}. Green band: ten other "
-        f"retrains. {NAIVE} keeps the original's weights; its gap is {inside} the band.",
+        f"Dashed, the target: {RETRAIN}, which never saw the {n:,} to be forgotten. Dotted: 50%, "
+        "the aim of the demo that this one started from. Gap: mean difference in the probability "
+        f"of {data.classes[1]} on the {n:,}. Green band: ten other retrains. {NAIVE} keeps the "
+        f"original's weights; its gap is {'in' if passed['naive'] else 'out'}side the band.",
         (1, 4), left=2.05, top=0.75, bottom=0.45, sharey=True, wspace=0.12,
     )  # fmt: skip
-    unit, times = ("s", 1) if results.seconds.max() >= 1 else ("ms", 1000)
-    draw_bars(axes[0], times * results.seconds, "{:.1f}")
-    draw_bars(axes[1], 100 * results.test_accuracy, "{:.1f}")
-    draw_bars(axes[2], 100 * results.forget_accuracy, "{:.1f}")
-    axes[2].axvline(50, **HALF_LINE)
-    axes[3].axvspan(others.min(), others.max(), color=GREEN_TINT)
+    unit, factor = ("s", 1) if results.seconds.max() >= 1 else ("ms", 1000)
+    draw_bars(bars[0], f"Time, {unit}", factor * results.seconds, "{:.1f}")
+    draw_bars(bars[1], "Test accuracy, %", 100 * results.test_accuracy, "{:.1f}")
+    draw_bars(bars[2], "Forget accuracy, %", 100 * results.forget_accuracy, "{:.1f}")
+    bars[2].axvline(50, **HALF_LINE)
+    others = gaps_to_others(models[RETRAIN], comparison)
     gaps = results.gap_to_retrained.drop(RETRAIN).clip(lower=1e-12)
-    axes[3].scatter(gaps, gaps.index, s=70, color=[COLORS.get(name, GREY) for name in gaps.index])
+    dots.axvspan(others.min(), others.max(), color=GREEN_TINT)
     for name, gap in gaps.items():
-        note(axes[3], f"{gap:.4f}", (gap, name), (0, 11), color=COLORS.get(name, INK))
-    note(axes[3], "the target itself", (gaps.max(), RETRAIN), (18, 0), color=GREEN, ha="right")
-    axes[3].set(xscale="log", xlim=(min(gaps.min(), others.min()) / 3, 6 * gaps.max()))
-    axes[3].xaxis.set_major_formatter("{x:g}")
-    axes[3].tick_params(axis="y", length=0)
-    titles = f"Time, {unit}", "Test accuracy, %", "Forget accuracy, %", f"Gap to {RETRAIN}"
-    for ax, title in zip(axes, titles):
-        ax.set_title(title)
+        dots.scatter(gap, name, s=70, color=COLORS.get(name, GREY))
+        note(dots, f"{gap:.4f}", (gap, name), (0, 11), color=COLORS.get(name, INK))
+    note(dots, "the target itself", (gaps.max(), RETRAIN), (18, 0), color=GREEN, ha="right")
+    dots.set(xscale="log", xlim=(min(*gaps, *others) / 3, 6 * gaps.max()))
+    dots.set_title(f"Gap to {RETRAIN}")
+    dots.xaxis.set_major_formatter("{x:g}")
+    dots.tick_params(axis="y", length=0)
     return fig
 
 
@@ -1562,7 +1553,7 @@ def concrete_figure(comparison):
     data, models, results, _ = comparison
     forget, n, accuracy = data.forget, len(data.asked), 100 * results.forget_accuracy
     wrong = {name: model.predict(forget.X) != forget.y for name, model in models.items()}
-    fig, (top_row, (after, fall)) = new_figure(
+    fig, ((who, before), (after, fall)) = new_figure(
         9,
         f"A model that never saw the {n:,} gets {accuracy[RETRAIN]:.0f}% of them right; ascent "
         f"ends at {accuracy[ASCENT]:.0f}%",
@@ -1571,22 +1562,19 @@ def concrete_figure(comparison):
         (2, 2), top=1.2, wspace=0.16, hspace=0.3,
     )  # fmt: skip
     add_key(fig, data)
-    who, before = top_row
+    draw_map(who, comparison)
     draw_patients(who, data, ringed=False)
     draw_patients(who, data, ringed=True)
     who.set_title(f"{n:,} of {len(data.train.y):,} asked to be forgotten")
-    for ax, name, when in ((before, ORIGINAL, "before"), (after, ASCENT, "after")):
+    for ax, name, when in ((before, ORIGINAL, "Before"), (after, ASCENT, "After")):
         draw_map(ax, comparison, name)
         draw_patients(ax, data, ringed=True)
         rows = data.features.iloc[data.asked[wrong[name]]].to_numpy()
         size = np.clip(1300 / np.sqrt(n), 12, 150)  # a cross is larger than its ring
         ax.scatter(*rows.T, color=INK, marker="x", s=size, linewidth=1.6, zorder=4)
-        count = wrong[name].sum()
-        ax.set_title(f"{when.capitalize()}: {n - count:,} right, {count:,} wrong (×)")
+        ax.set_title(f"{when}: {(~wrong[name]).sum():,} right, {wrong[name].sum():,} wrong (×)")
         note(fall, f"{accuracy[name]:.1f}%", (when, accuracy[name]), (0, -14), color=RED)
-    who.set(xlim=before.get_xlim(), ylim=before.get_ylim())
-    who.set(xlabel=before.get_xlabel(), ylabel=before.get_ylabel())
-    fall.plot(["before", "after"], accuracy[[ORIGINAL, ASCENT]], color=RED, marker="o", linewidth=2)
+    fall.plot(["Before", "After"], accuracy[[ORIGINAL, ASCENT]], color=RED, marker="o", linewidth=2)
     target = f"{RETRAIN}, the target: {accuracy[RETRAIN]:.1f}%"
     fall.axhline(accuracy[RETRAIN], **TARGET_LINE, label=target)
     fall.axhline(50, **HALF_LINE, label="50%: the aim of an earlier demo")
@@ -1615,19 +1603,19 @@ def patients_figure(comparison, n_rows=15):
     for name, values in data.features.items():
         decimals = int(np.clip(2 - np.log10(max(values.abs().max(), 1e-9)), 0, 6))
         columns.append((name, values.iloc[asked].map(f"{{:.{decimals}f}}".format)))
-    marked = [f"{mark} {word}" for mark, word in zip("●▲", data.classes)]
-    columns.append(("Actual", np.take(marked, rows.y)))
+    columns.append(("Actual", np.take(data.classes, rows.y)))
     for name in (ORIGINAL, RETRAIN, ASCENT):
         said, p = models[name].predict(rows.X), models[name].predict_proba(rows.X)[:, 1]
-        columns.append((name, [f"{marked[k]}, p {chance:.2f}" for k, chance in zip(said, p)]))
+        words = zip(np.take(data.classes, said), p)
+        columns.append((name, [f"{word}, p {chance:.2f}" for word, chance in words]))
     changed = said != models[ORIGINAL].predict(rows.X)
     answers = np.where(changed, np.where(said == rows.y, "now right", "now wrong"), "no")
     columns.append(("Prediction changed?", answers))
     table = ax.table(
         [*zip(*(words for _, words in columns))], bbox=[0, 0, 1, 1], colLoc="right",
         colLabels=[name.replace(" ", "\n", 1) for name, _ in columns],
-        colWidths=[0.08, 0.08, 0.1, 0.12, 0.17, 0.17, 0.17, 0.12],
     )  # fmt: skip
+    table.auto_set_column_width(range(len(columns)))
     table.auto_set_font_size(False)
     table.set_fontsize(11.5)
     for (row, column), cell in table.get_celld().items():
@@ -1643,73 +1631,58 @@ def finding(comparison):
     """What the experiment found, in plain words."""
     results, passed = comparison.results, check_answers(comparison).passed
     gaps, forget = results.gap_to_retrained, results.forget_accuracy
-    if passed["close"]:
-        verdict = "came close to the retrained model"
-    elif gaps[ASCENT] < gaps[NAIVE]:
-        verdict = "moved towards the retrained model, but less than half of the way"
-    elif gaps[ASCENT] == gaps[NAIVE]:
-        verdict = "did not forget: it changed nothing"
-    else:
-        verdict = "did not forget: it moved away from the retrained model"
+    moved = {-1: "moved towards", 0: "stayed as far from", 1: "moved away from"}
+    verdict = "came close to" if passed["close"] else moved[np.sign(gaps[ASCENT] - gaps[NAIVE])]
     harm = "" if passed["useful"] else " It made the model worse for everybody else, too."
     not_half = "" if 0.45 < forget[RETRAIN] < 0.55 else ", not 50%,"
+    naive = "Its gap tells: it is larger than that of ten other retrained models."
     if passed["naive"]:
-        naive = "Its gap is one that retrained models have, too: only the study's attack can tell."
-    else:
-        naive = "Its gap tells: it is larger than that of ten other retrained models."
-    return (
-        f"Gradient ascent {verdict}. The gap to it is {times_the_gap(results)} times what it is if "
-        f"nothing is done.{harm} The retrained model never saw the forget set and predicts "
-        f"{percent(forget[RETRAIN])} of it correctly: this{not_half} is the target of forget "
+        naive = "Its gap is one that retrained models have, too: only the study's attacks can tell."
+    return wrapped(
+        f"Gradient ascent {verdict} the retrained model. The gap to it is {times_the_gap(results)} "
+        f"times what it is if nothing is done.{harm} The retrained model never saw the forget set "
+        f"and predicts {percent(forget[RETRAIN])} of it correctly: this{not_half} is the target of forget "
         f"accuracy. Ascent ends at {percent(forget[ASCENT])}. Naive deletion, at "
         f"{percent(forget[NAIVE])}, has forgotten nothing: its weights are the original's. {naive}"
     )
 
 
-HEADINGS = {  # column of the results -> heading and form in the printed table
-    "seconds": ("ms", lambda seconds: f"{1000 * seconds:.1f}"),
-    "test_accuracy": ("test", percent), "retain_accuracy": ("retain", percent),
-    "forget_accuracy": ("forget", percent), "predictions_changed": ("changed", "{:.0f}".format),
-    "newly_wrong": ("harmed", "{:.0f}".format), "gap_to_retrained": ("gap", "{:.4f}".format),
-    "attack_auc": ("AUC", "{:.3f}".format),
-}  # fmt: skip
 DEMO_LEGEND = """
 ms       time to answer the request, or to train the original; median of 3 runs
-test, retain, forget
-         accuracy on rows never trained on, on those kept, on those to forget
-changed  predictions on the forget set that are not the original model's
-harmed   those of them that were right before
+test     accuracy on rows never trained on; retain, forget: on those sets
+changed  predictions on the forget set that are not the original model's;
+         harmed: those of them that were right before
 gap      mean |p - p of Full Retrain| on the forget set, p the probability of
          {}; 0 where the two agree on every row
 AUC      loss attack: the chance that a forget row has a lower loss than a test
          row; below 0.5, forget rows have the higher losses. Few rows: no news
 The target of every column but ms is the row Full Retrain, not 50%, 0.5 or 0.
-Gradient ascent is in the row Approximate Unlearning.
+Ten other retrains, with other initial weights, are {:.4f} to {:.4f} away from
+it (median {:.4f}). Gradient ascent is in the row Approximate Unlearning.
+
+useful   is ascent's test accuracy that of Full Retrain, within two standard
+         errors of the difference (McNemar)?
+close    is ascent's gap half of naive deletion's, or one that retrains have?
+classic  is ascent's forget accuracy 50%, give or take 10?
+naive    is naive deletion's gap one that retrains have?
 """
-QUESTIONS = {  # name of a check -> what it asks, and the form of its numbers
-    "useful": ("Ascent as accurate as Full Retrain on test?", percent),
-    "close": ("Ascent's gap half of naive's, or a retrain's?", "{:.4f}".format),
-    "classic": ("Ascent's forget accuracy 50%, give or take 10?", percent),
-    "naive": ("Naive deletion's gap one that retrains have?", "{:.4f}".format),
-}
 
 
 def demo_page(comparison):
     """The printed page, at most 80 columns wide: finding, table, yardstick, checks."""
     results, others = comparison.results, gaps_to_others(comparison.models[RETRAIN], comparison)
-    table = {heading: results[column].map(form) for column, (heading, form) in HEADINGS.items()}
-    lines = [wrapped(finding(comparison)), "", pd.DataFrame(table).rename_axis(None).to_string()]
-    lines += [DEMO_LEGEND.format(comparison.data.classes[1]), wrapped(
-        f"Ten other retrains, with other initial weights, are {others.min():.4f} to "
-        f"{others.max():.4f} away from Full Retrain (median {np.median(others):.4f})."
-    ), ""]  # fmt: skip
-    lines.append(f"{'':46}{'value':>7}   {'yes, if':18}answer")
-    for name, check in check_answers(comparison).iterrows():
-        question, form = QUESTIONS[name]
-        limits, answer = f"{form(check.low)} to {form(check.high)}", "yes" if check.passed else "no"
-        lines.append(f"{question:46}{form(check.value):>7}   {limits:18}{answer}")
-    lines.append("As accurate: within two standard errors of the difference, after McNemar.")
-    return "\n".join(lines)
+    table = pd.DataFrame({
+        "ms": (1000 * results.seconds).map("{:.1f}".format),
+        **{name: results[f"{name}_accuracy"].map(percent) for name in ("test", "retain", "forget")},
+        "changed": results.predictions_changed, "harmed": results.newly_wrong,
+        "gap": results.gap_to_retrained.map("{:.4f}".format),
+        "AUC": results.attack_auc.map("{:.3f}".format),
+    }).rename_axis(None)  # fmt: skip
+    yardstick = others.min(), others.max(), np.median(others)
+    legend = DEMO_LEGEND.format(comparison.data.classes[1], *yardstick)
+    checks = check_answers(comparison).replace({"passed": {True: "yes", False: "no"}})
+    checks = checks.rename(columns={"passed": "answer"}).to_string(float_format="{:.4f}".format)
+    return "\n".join([finding(comparison), "", table.to_string(), legend, checks])
 
 
 # ---- The sweep ----------------------------------------------------------------------------------
@@ -1742,9 +1715,9 @@ def sweep_figure(doses, accuracies, results, settings):
     squares = {"marker": "s", "facecolor": "white", "edgecolor": INK}
     left.scatter(drawn.dose, 100 * drawn.test_accuracy, s=45, **squares, label="test accuracy")
     left.scatter(drawn.dose, 100 * drawn.forget_accuracy, s=24, color=RED, label="forget accuracy")
-    test, forget = 100 * results.loc[RETRAIN, ["test_accuracy", "forget_accuracy"]]
-    left.axhline(test, **TARGET_LINE, zorder=0)
-    left.axhline(forget, **TARGET_LINE, label=f"targets: {test:.0f}% and {forget:.0f}%", zorder=0)
+    for name in ("test", "forget"):
+        target = 100 * results.loc[RETRAIN, f"{name}_accuracy"]
+        left.axhline(target, **TARGET_LINE, zorder=0, label=f"target, {name}: {target:.0f}%")
     for (epochs, multiplier), name in {yours: "yours", **CLASSIC}.items():
         left.axvline(epochs * multiplier, color=PALE, linewidth=0.8, zorder=0)
         note(left, name, (epochs * multiplier, 106), (0, 7 if name != "yours" else 22))
@@ -1765,26 +1738,24 @@ def sweep_figure(doses, accuracies, results, settings):
 
 def sweep_page(doses, accuracies, comparison, settings):
     """The sweep in words, and both accuracies for every setting."""
-    results, seeds = comparison.results, accuracies[ASCENT].describe()
+    seeds, forget = accuracies[ASCENT].describe().map(percent), comparison.results.forget_accuracy
     nothing = gaps_to_others(comparison.models[ORIGINAL], comparison).mean()
+    nearer = (doses.gap_to_others < nothing).sum()
     words = (
-        f"{sweep_headline(doses)}, over {len(doses)} settings. "
-        f"{(doses.gap_to_others < nothing).sum()} settings end nearer to ten retrained models "
-        f"than doing nothing (mean gap {doses.gap_to_others.min():.4f} at best, {nothing:.4f} "
-        "without), but only retrained models can tell. With the setting "
-        f"{settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
-        f"{percent(results.forget_accuracy[ASCENT])} with seed {settings.seed}, and "
-        f"{percent(seeds['min'], 0)} to {percent(seeds['max'], 0)} (mean "
-        f"{percent(seeds['mean'], 0)}) with seeds {SEEDS[0]} to {SEEDS[-1]}. The target is "
-        f"{percent(results.forget_accuracy[RETRAIN])} on the forget set and "
-        f"{percent(results.test_accuracy[RETRAIN])} on the test set."
+        f"{sweep_headline(doses)}, over {len(doses)} settings. The gap to ten retrained models, "
+        f"{nothing:.4f} if nothing is done, is smaller with {nearer} settings "
+        f"({doses.gap_to_others.min():.4f} at best); but only retrained models can tell. "
+        f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
+        f"{percent(forget[ASCENT])} with seed {settings.seed}, and {seeds['min']} to "
+        f"{seeds['max']} (mean {seeds['mean']}) with seeds {SEEDS[0]} to {SEEDS[-1]}. The target "
+        f"is {percent(forget[RETRAIN])}."
     )
     if doses.forget_accuracy.nunique() > 1:
         rank = doses.dose.corr(doses.forget_accuracy, "spearman")
         words += f" Rank correlation of forget accuracy with the dose: {rank:.2f}."
     heading = "Forget accuracy (test accuracy) in % by epochs, down, and multiplier, across:"
-    forget, test = 100 * doses.forget_accuracy, 100 * doses.test_accuracy
-    cells = forget.map("{:.0f} ".format) + test.map("({:.0f})".format)
+    cells = (100 * doses.forget_accuracy).map("{:.0f}".format)
+    cells += (100 * doses.test_accuracy).map(" ({:.0f})".format)
     return "\n".join([wrapped(words), "", heading, cells.unstack().to_string()])
 
 
@@ -1802,83 +1773,83 @@ def study_headline(table):
 
 @in_our_style
 def study_figure(table):
-    """A grid: methods by request, attack and forget accuracy, time and points lost."""
-    worst, told = summarise(table), table.told_apart.unstack(0)[list(REQUESTS)]
+    """A grid: methods by request; attack and forget accuracy, time and points lost."""
+    rows = [*BY_DESCENT, "", *BY_NEWTON]  # the empty row keeps the two kinds of training apart
+    told, worst = table.told_apart.unstack(0).reindex(rows), summarise(table).reindex(rows)
     stronger = table[["attack_accuracy", "vector_accuracy"]].max(axis=1)
-    attack, forget = (
-        (100 * values).unstack(0)[list(REQUESTS)].map("{:.0f}".format)
-        for values in (stronger, table.forget_accuracy)
+    words, tints = {}, {}  # of the cells of each column; tint: 0 green, 0.5 grey, 1 red
+    for heading, values in (("attack %", stronger), ("forget %", table.forget_accuracy)):
+        for kind, column in (100 * values).unstack(0).reindex(rows)[list(REQUESTS)].items():
+            words[f"{heading}\n{kind}"] = column.map("{:.0f}".format)
+            tints[f"{heading}\n{kind}"] = told[kind].astype(float)
+            if values is stronger:
+                words[f"{heading}\n{kind}"] += told[kind].map({True: " ×"}).fillna("")
+    words["time"], words["points\nlost"] = (
+        worst[column].map("{:.2f}".format) for column in ("time", "points_lost")
     )
-    costs = pd.DataFrame({"time": worst.time.map("{:.2f}".format),
-                          "points lost": worst.points_lost.map("{:.1f}".format)})  # fmt: skip
-    panels = {  # title -> words and tint (0 green, 0.5 grey, 1 red) of each cell
-        "Attack accuracy, %": (attack + np.where(told, " ×", ""), told),
-        "Forget accuracy, %": (forget, told),
-        "Worst of the three": (costs, costs.map(lambda _: 0.5)),
-    }
-    fig, axes = new_figure(
-        6.6,
+    tints["time"] = tints["points\nlost"] = 0 * worst.time + 0.5
+    fig, ax = new_figure(
+        6.2,
         study_headline(table),
-        "Red ×: an attack tells the model from one retrained with the same optimiser more often "
-        "than chance allows. Attack accuracy: the stronger of two attacks; 50 is a coin toss. "
-        "Forget accuracy: the target is the row in bold. Time and points lost (of test accuracy): "
-        "relative to that row.",
-        (2, 3), left=2.6, top=1.0, bottom=0.15, wspace=0.06, hspace=0.07,
-        height_ratios=[len(BY_DESCENT), len(BY_NEWTON)], width_ratios=[3, 3, 2],
+        "Red ×: an attack tells the model from one retrained with the same optimiser (in bold; "
+        "above by descent, below by Newton) more often than chance allows. Attack: how often the "
+        "stronger of two is right; 50 is a coin toss. Forget: accuracy on the forget set; the "
+        "target is the row in bold. Time, and points of test accuracy lost: relative to that row, "
+        "worst of the requests.",
+        (1, 1), left=2.05, top=0.95, bottom=0.15,
     )  # fmt: skip
-    look = {"cmap": [GREEN_TINT, "#f2f2f2", RED_TINT], "vmin": 0, "vmax": 1, "cbar": False,
-            "linewidths": 3, "fmt": "", "annot_kws": {"color": INK, "size": 12}}  # fmt: skip
-    for row, methods in enumerate((BY_DESCENT, BY_NEWTON)):
-        for ax, (title, (words, tint)) in zip(axes[row], panels.items()):
-            names = list(methods)
-            sns.heatmap(tint.loc[names].astype(float), annot=words.loc[names], ax=ax, **look)
-            ax.set(xlabel="", ylabel="")
-            ax.set_title("" if row else title, pad=24)
-            ax.tick_params(length=0, rotation=0, labelbottom=False, labeltop=row == 0,
-                           labelleft=ax is axes[row, 0])  # fmt: skip
-        axes[row, 0].set_ylabel(("by descent", "by Newton")[row], color=GREY, style="italic")
-        axes[row, 0].yaxis.set_label_coords(-0.78, 0.5)
-        for label in axes[row, 0].get_yticklabels():
-            label.set_color(COLORS.get(label.get_text(), INK))
-            label.set_weight("bold" if label.get_text() in TRAINING else "normal")
+    sns.heatmap(
+        pd.DataFrame(tints), annot=pd.DataFrame(words), fmt="", mask=pd.DataFrame(tints).isna(),
+        cmap=[GREEN_TINT, "#f2f2f2", RED_TINT], vmin=0, vmax=1, cbar=False, linewidths=3,
+        annot_kws={"color": INK, "size": 12}, ax=ax,
+    )  # fmt: skip
+    ax.tick_params(length=0, rotation=0, labelbottom=False, labeltop=True)
+    ax.set(xlabel="", ylabel="")
+    for label in ax.get_yticklabels():
+        label.set_color(COLORS.get(label.get_text(), INK))
+        label.set_weight("bold" if label.get_text() in TRAINING else "normal")
     return fig
 
 
 STUDY_LEGEND = """
 one, all  how often an attack tells the model from one that was retrained with
           the same optimiser, in %. U-LiRA looks at one logit at a time, LDA at
-          all of them; 50 is a coin toss. * told apart: of 200 labellings, the
-          true one is among the 2 that are attacked most successfully
+          all of them; 50 is a coin toss. * told apart: of {} labellings, the
+          true one is among the {:.0f} that are attacked most successfully
+          (limits of chance for descent: {:.0f} to {:.0f}%)
 lost      points of test accuracy lost against that retraining
 time      relative to that retraining (both: the worst of the requests)
+forget    forget accuracy in %: before / retrained / after ascent
+Newton    its time relative to Newton Retrain's / Newton Retrain's to descent's
+optima    how far apart the logits of all Newton runs lie
+decimals  of a logit from which on an attack tells Newton from Newton Retrain
 """
 
 
 def study_page(table, apart, decimals):
-    """The study in words; apart and decimals: see optima_apart and decimals_that_tell."""
-    worst, columns = summarise(table), {}
-    for kind, (heading, attack) in product(REQUESTS, (("one", "attack"), ("all", "vector"))):
+    """The study in tables; apart and decimals: see optima_apart and decimals_that_tell."""
+    worst, columns, requests = summarise(table), {}, {}
+    for kind in REQUESTS:
         part = table.loc[kind]
-        stars = (part[f"{attack}_p"] <= LEVEL).map({True: "*", False: " "})
-        columns[kind, heading] = (100 * part[f"{attack}_accuracy"]).map("{:.0f}".format) + stars
+        for heading, attack in (("one", "attack"), ("all", "vector")):
+            stars = np.where(part[f"{attack}_p"] <= LEVEL, "*", " ")
+            columns[kind, heading] = (100 * part[f"{attack}_accuracy"]).map("{:.0f}".format) + stars
+        forget = 100 * part.forget_accuracy[[NAIVE, RETRAIN, ASCENT]]
+        seconds = part.seconds[[NEWTON, NEWTON_RETRAIN, RETRAIN]].to_numpy()
+        requests[kind] = {
+            "forget": " / ".join(forget.map("{:.0f}".format)),
+            "Newton": " / ".join(map("{:.2f}".format, seconds[:2] / seconds[1:])),
+            "optima": f"{apart[kind]:.0e}: {'one' if apart[kind] < SAME_OPTIMUM else 'several'}",
+            "decimals": decimals[kind] or "not even 15",
+        }
     columns["", "lost"] = worst.points_lost.map("{:.1f}".format)
     columns["", "time"] = worst.time.map("{:.2f}".format)
+    limits = 100 * table.loc[(slice(None), list(BY_DESCENT)), ["attack_limit", "vector_limit"]]
+    ends = limits.min(axis=None), limits.max(axis=None)
+    legend = STUDY_LEGEND.format(1 + SWAPS, LEVEL * (1 + SWAPS), *ends)
     lines = [study_headline(table) + ".", "", pd.DataFrame(columns).rename_axis(None).to_string()]
-    lines.append(STUDY_LEGEND)
-    for kind in REQUESTS:
-        forget, seconds = table.forget_accuracy[kind], table.seconds[kind]
-        optima = "one optimum" if apart[kind] < SAME_OPTIMUM else "several optima"
-        tells = "not even with 15" if decimals[kind] is None else f"from {decimals[kind]} on"
-        lines.append(wrapped(
-            f"{kind}: forget accuracy {percent(forget[NAIVE], 0)} before, "
-            f"{percent(forget[RETRAIN], 0)} retrained, {percent(forget[ASCENT], 0)} after ascent. "
-            f"Newton takes {seconds[NEWTON] / seconds[NEWTON_RETRAIN]:.2f} of Newton Retrain's "
-            f"time, which is {seconds[NEWTON_RETRAIN] / seconds[RETRAIN]:.2f} of a retrain's by "
-            f"descent. The logits of all Newton runs lie within {apart[kind]:.0e}: {optima}. "
-            f"Decimals of a logit with which an attack tells Newton: {tells}."
-        ))  # fmt: skip
-    diverged = worst.index[worst.diverged]
-    return "\n".join([*lines, *(f"{name} diverged: weights not finite." for name in diverged)])
+    lines += [legend, pd.DataFrame(requests).T.to_string()]
+    return "\n".join([*lines, *(f"{name} diverged." for name in worst.index[worst.diverged])])
 
 
 # ---- One by one ---------------------------------------------------------------------------------
@@ -1887,8 +1858,8 @@ def study_page(table, apart, decimals):
 def sequential_headline(summary):
     """The finding: what Newton saves, and where it ends elsewhere."""
     times = 100 * summary.time.xs(NEWTON, level="method")
-    elsewhere = " and ".join(keeps_to_its_own(summary))
     words = f"Newton takes {times.min():.0f} to {times.max():.0f}% of a retrain's time"
+    elsewhere = " and ".join(keeps_to_its_own(summary))
     return words + (f", but ends elsewhere on {elsewhere}" if elsewhere else "")
 
 
@@ -1905,8 +1876,7 @@ def sequential_figure(ledger, summary):
         (3, 2), left=1.5, top=0.95, bottom=0.7, wspace=0.12, hspace=0.45,
     )  # fmt: skip
     for (times, gaps, budget), kind in zip(axes.T, SEQUENCES):
-        draw_bars(times, summary.time[kind], "{:.2f}")
-        times.set_title(f"{kind}, {REQUESTS[kind]}: total time")
+        draw_bars(times, f"{kind}, {REQUESTS[kind]}: total time", summary.time[kind], "{:.2f}")
         part = ledger[ledger.request == kind].pivot(index="asked", columns="method")
         gap, elsewhere = part.gap_to_retrained.clip(lower=1e-17), summary.elsewhere[kind]
         gaps.plot(gap[RETRAIN].dropna(), color=GREEN, label=RETRAIN)
@@ -1915,16 +1885,15 @@ def sequential_figure(ledger, summary):
             look.update({"color": COLORS.get(name, INK), "linestyle": "", "marker": "o"})
             gaps.plot(gap[name], markersize=4.5, label=label, **look)
         gaps.set(yscale="log", ylim=(1e-18, 1e13), yticks=[1e-15, 1e-10, 1e-5, 1])
-        gaps.legend(loc="upper left", labelspacing=0.2, borderaxespad=0.1)
         gaps.set_title("gap to a retrained model")
+        gaps.legend(loc="upper left", labelspacing=0.2, borderaxespad=0.1)
         head = part.xs(HEAD, axis=1, level="method")
         forced = head.index[head.retrained == 1]
         share = 100 * head[["spent", "residual"]].div(head.allowed, axis=0)
         share.loc[forced] = np.nan  # no line across a retrain
         budget.plot(share.spent, color=PURPLE, linewidth=2, label="spent: a bound")
         budget.plot(share.residual, color=GREY, label="true residual")
-        marks = {"marker": "v", "color": INK, "label": "forced retrain"}
-        budget.scatter(forced, np.full(len(forced), 112), **marks)
+        budget.scatter(forced, 0 * forced + 112, marker="v", color=INK, label="forced retrain")
         budget.axhline(100, color=INK, linewidth=0.8)
         budget.set(ylim=(0, 125), yticks=[0, 50, 100], xlabel="requests answered")
         budget.set_title(f"certificate's budget, %: {len(forced)} forced retrains")
@@ -1972,56 +1941,48 @@ def reveals_figure(observed):
 
 
 SEQUENTIAL_LEGEND = """
-time  of all requests, relative to a retrain by descent at each of them
-gap   mean |p - p'| on all who have asked so far, p' of a model of its kind that
-      is retrained at this request (for Newton: Newton Retrain; for the head:
-      with the same noise); the largest. elsewhere: at how many of {} requests
-      it is in another optimum than that model
+time       of all requests, relative to a retrain by descent at each of them
+gap        mean |p - p'| on all who have asked so far, p' of a model of its kind
+           that is retrained at this request (for Newton: Newton Retrain; for
+           the head: with the same noise); the largest
+elsewhere  at how many of {} requests it is in another optimum than that model
 
-Who left, recovered from two versions of the head: median errors in years and
-mg/dL, right diagnoses; and the median errors of a guess that sees no head
+certified  removals that the head answers within its budget
+residual   what its removals left, at most, in % of the bound that is spent
+recovered  from two versions of the head: median errors in years / mg/dL, and
+           right diagnoses; guess: median errors of a guess that sees no head
 """
 
 
 def sequential_page(ledger, summary, observed):
-    """One by one in tables; at last, what the certificate was worth."""
-    shown, recovered, lines = {}, {}, []
+    """One by one in tables: the strategies; the head's certificate and what it does not cover."""
+    shown, recovered = {}, {}
     for kind in SEQUENCES:
-        part, head = summary.loc[kind], ledger[(ledger.request == kind) & (ledger.method == HEAD)]
+        part = summary.loc[kind]
         shown[kind, "time"] = part.time.map("{:.2f}".format)
         shown[kind, "gap"] = part.largest_gap.map("{:.0e}".format)
         newtons = part.index.isin([NEWTON_RETRAIN, NEWTON])
         shown[kind, "elsewhere"] = part.elsewhere.map("{:.0f}".format).where(newtons, "")
-        certified = head[head.retrained == 0]
-        words = f"{kind}: the head certifies {len(certified)} removals; forced retrains: "
-        words += f"{len(head) - len(certified)}"
-        if len(certified):
-            bound = percent((certified.residual / certified.spent).max(), 0)
-            words += f"; the true residual is at most {bound} of the bound"
-        lines.append(wrapped(words + "."))
     for (kind, n_leavers), people in observed.items():
+        head = ledger[(ledger.request == kind) & (ledger.method == HEAD) & (ledger.retrained == 0)]
         found, guess = (
-            "/".join(f"{median_error(people, prefix, column):.1f}" for column in ("age", "glucose"))
-            if len(people) else "-" for prefix in ("found_", "guess_")
-        )  # fmt: skip
+            " / ".join(f"{median_error(people, prefix, name):.1f}" for name in ("age", "glucose"))
+            for prefix in ("found_", "guess_")
+        )
         right = (people.diagnosis == people.found_diagnosis).sum()
-        when = f"in batches of {n_leavers}" if n_leavers > 1 else "one by one"
-        recovered[f"{kind}, {when}"] = [found, f"{right} of {len(people)}", guess]
-    columns = ["years/mg/dL", "diagnosis", "guess"]
-    recovered = pd.DataFrame.from_dict(recovered, orient="index", columns=columns).to_string()
-    legend = SEQUENTIAL_LEGEND.format(ledger.asked.max())
-    first = wrapped(f"{sequential_headline(summary)}. {revealed(observed)}.")
-    return "\n".join(
-        [
-            first,
-            "",
-            pd.DataFrame(shown).rename_axis(None).to_string(),
-            legend,
-            recovered,
-            "",
-            *lines,
-        ]
-    )
+        recovered[f"{kind}, {n_leavers} at a time"] = {
+            "certified": len(head), "residual": percent((head.residual / head.spent).max(), 0),
+            "recovered": found, "diagnosis": f"{right} of {len(people)}", "guess": guess,
+        }  # fmt: skip
+    words = wrapped(f"{sequential_headline(summary)}. {revealed(observed)}.")
+    page = [
+        words,
+        "",
+        pd.DataFrame(shown).rename_axis(None).to_string(),
+        SEQUENTIAL_LEGEND.format(ledger.asked.max()),
+        pd.DataFrame(recovered).T.to_string(),
+    ]
+    return "\n".join(page).replace("nan", " - ")  # fmt: skip
 
 
 # =================================================================================================
@@ -2031,30 +1992,21 @@ def sequential_page(ledger, summary, observed):
 # ---- The experiments: settings -> (page, table for --csv, {file: figure}) -----------------------
 
 
-def demo(settings):
-    """80 of 400 patients ask to be forgotten: four figures."""
-    comparison = compare(hospital, settings)
-    figures = {
-        "performance_metrics.png": performance_figure(comparison),
-        "decision_boundaries.png": boundaries_figure(comparison),
-        "concrete_demonstration.png": concrete_figure(comparison),
-        "patient_level_view.png": patients_figure(comparison),
-    }
-    return demo_page(comparison), comparison.results, figures
-
-
-def vary(make_cohort, prefix, settings):
-    """The demo on another cohort: two of its figures, and its page."""
+def demo(settings, make_cohort=hospital, prefix=""):
+    """80 of 400 patients ask to be forgotten; for another cohort, only the first two figures."""
     comparison = compare(make_cohort, settings)
     figures = {
-        f"{prefix}_performance_metrics.png": performance_figure(comparison),
-        f"{prefix}_decision_boundaries.png": boundaries_figure(comparison),
+        f"{prefix}performance_metrics.png": performance_figure(comparison),
+        f"{prefix}decision_boundaries.png": boundaries_figure(comparison),
     }
+    if not prefix:
+        figures["concrete_demonstration.png"] = concrete_figure(comparison)
+        figures["patient_level_view.png"] = patients_figure(comparison)
     return demo_page(comparison), comparison.results, figures
 
 
 def sweep(settings):
-    """The dose of ascent, and other seeds: one figure."""
+    """The dose of ascent, and other seeds."""
     comparison = compare(hospital, settings)
     doses, accuracies = try_doses(comparison, settings), try_seeds(settings)
     figure = sweep_figure(doses, accuracies, comparison.results, settings)
@@ -2063,9 +2015,7 @@ def sweep(settings):
 
 
 def study(settings):
-    """Three requests, all methods, many trials, two attacks: one figure."""
-    for kind in REQUESTS:
-        make_request(kind, settings)  # raises SettingsError before the work
+    """Three requests, all methods, many trials, two attacks."""
     trials = run_trials(settings)
     table = attack_all(trials)
     page = study_page(table, optima_apart(trials), decimals_that_tell(trials))
@@ -2074,8 +2024,6 @@ def study(settings):
 
 def sequential(settings):
     """The same patients ask one by one; five strategies, and what a removal gives away."""
-    for kind in SEQUENCES:
-        make_request(kind, settings)  # raises SettingsError before the work
     ledger, observed = run_sequences(settings)
     summary = summarise_ledger(ledger)
     figures = {
@@ -2090,10 +2038,11 @@ def sequential(settings):
 STUDY = {"learning_rate": 1.0, "epochs": 400, "multiplier": 0.07}
 EXPERIMENTS = {  # name -> function, what it is, defaults of its own, settings without effect
     "demo": (demo, "80 of 400 patients ask to be forgotten", {}, ["trials"]),
-    "basic": (partial(vary, abstract, "basic"), "the same on abstract data",
+    "basic": (partial(demo, make_cohort=abstract, prefix="basic_"), "the same on abstract data",
               {"patients": 1000, "forget": 160}, ["trials"]),
-    "clinical": (partial(vary, wisconsin, "clinical"), "the same on real patients",
-                 {"patients": 569, "forget": 91}, ["trials", "patients"]),
+    "clinical": (partial(demo, make_cohort=wisconsin, prefix="clinical_"),
+                 "the same on real patients", {"patients": 569, "forget": 91},
+                 ["trials", "patients"]),
     "sweep": (sweep, "the dose of ascent, and other seeds", {}, ["trials"]),
     "study": (study, "what really forgets: nine methods, two attacks", STUDY, []),
     "sequential": (sequential, "one by one; what removals give away", STUDY,
@@ -2103,32 +2052,39 @@ EXPERIMENTS = {  # name -> function, what it is, defaults of its own, settings w
 
 # ---- The command line ---------------------------------------------------------------------------
 
+VERSIONS = ", ".join([
+    f"machine_unlearning.py {__version__}", f"Python {platform.python_version()}",
+    *(f"{package.__name__} {package.__version__}" for package in (np, sklearn)),
+])  # fmt: skip
+FLAGS = {"--" + option.name.replace("_", "-"): option for option in fields(Settings)}
+
 
 def make_parser():
     """The command line; every field of Settings is a flag."""
-    meanings = [f"  {name:12}{meaning}" for name, (_, meaning, *_) in EXPERIMENTS.items()]
+    experiments = [f"  {name:12}{meaning}" for name, (_, meaning, *_) in EXPERIMENTS.items()]
     parser = argparse.ArgumentParser(
         prog="machine_unlearning.py",
         usage="%(prog)s [experiment] [flags]",
-        description="\n".join(["What does it take to make a trained model forget?\n", *meanings]),
+        description="\n".join(
+            ["What does it take to make a trained model forget?\n", *experiments]
+        ),
         epilog="example: machine_unlearning.py study --seed 7 --csv study.csv",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,  # only what was given is returned
         allow_abbrev=False,
     )
     parser.add_argument("experiment", nargs="?", default="demo", help="the demo if not given")
-    parser.add_argument("--version", action="version", version=versions())
-    for option in fields(Settings):
-        flag, words = "--" + option.name.replace("_", "-"), option.metadata["meaning"]
+    parser.add_argument("--version", action="version", version=VERSIONS)
+    for flag, option in FLAGS.items():
+        words = option.metadata["meaning"]
         if option.type is bool:
-            parser.add_argument(flag, action="store_true", help=words)
+            parser.add_argument(flag, help=words, action="store_true")
             continue
-        words += f" (default {option.default or 'none'}"
-        for name, (*_, defaults, unused) in EXPERIMENTS.items():
-            if option.name in defaults and option.name not in unused:
-                words += f", {name} {defaults[option.name]}"
-        metavar = {"output": "DIR", "csv": "FILE"}.get(option.name, "N")
-        parser.add_argument(flag, type=option.type, metavar=metavar, help=words + ")")
+        own = "".join(f", {name} {defaults[option.name]}"
+                      for name, (*_, defaults, unused) in EXPERIMENTS.items()
+                      if option.name in defaults and option.name not in unused)  # fmt: skip
+        words += f" (default {option.default or 'none'}{own})"
+        parser.add_argument(flag, help=words, type=option.type, metavar="N")
     return parser
 
 
@@ -2138,37 +2094,20 @@ def parse_arguments(argv):
     given, unknown = parser.parse_known_args(argv)
     given = vars(given)
     name = given.pop("experiment")
-    unknown = sorted(unknown, key=lambda word: not word.startswith("-"))  # a flag, not its value
+    unknown.sort(key=lambda word: not word.startswith("-"))  # a flag, not its value
     if name not in EXPERIMENTS:
         unknown.append(name)
-    if unknown:
-        flags = ["--" + option.name.replace("_", "-") for option in fields(Settings)]
-        near = get_close_matches(unknown[0], {*flags, *EXPERIMENTS} - {unknown[0]}, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        parser.error(f"not understood: {unknown[0]}{hint}")
+    for word in unknown[:1]:
+        near = get_close_matches(word, {*FLAGS, *EXPERIMENTS} - {word}, n=1)
+        parser.error(f"not understood: {word}" + "".join(f" (did you mean {n}?)" for n in near))
     *_, defaults, unused = EXPERIMENTS[name]
-    for option in {*unused} & {*given}:
-        parser.error(f"--{option.replace('_', '-')} has no effect on {name}")
+    for flag, option in FLAGS.items():
+        if option.name in unused and option.name in given:
+            parser.error(f"{flag} has no effect on {name}")
     try:
         return name, Settings(**{**defaults, **given})
     except SettingsError as error:
-        return parser.error(str(error))
-
-
-def versions():
-    """What a citation of a number needs."""
-    packages = ", ".join(f"{p.__name__} {p.__version__}" for p in (np, sklearn))
-    return f"machine_unlearning.py {__version__}, Python {platform.python_version()}, {packages}"
-
-
-def how_it_ran(name, settings):
-    """The experiment and all settings that are not its defaults, and versions; one line."""
-    own, plain = Settings(**EXPERIMENTS[name][2]), ("output", "csv", "dpi", "quiet", "seed")
-    changed = (
-        f"{option.name} {getattr(settings, option.name)}" for option in fields(settings)
-        if option.name not in plain and getattr(settings, option.name) != getattr(own, option.name)
-    )  # fmt: skip
-    return wrapped(f"{versions()}: {', '.join([name, f'seed~{settings.seed}', *changed])}")
+        return parser.error(error)
 
 
 def say(*lines, end="\n"):
@@ -2181,14 +2120,18 @@ def say(*lines, end="\n"):
 
 def run(name, settings):
     """Run an experiment, print what it found, write its files. Raises OSError, SettingsError."""
-    folder = Path(settings.output).expanduser()
+    folder, csv = (Path(path).expanduser() for path in (settings.output, settings.csv))
     folder.mkdir(parents=True, exist_ok=True)  # before the work: it may fail
-    page, table, figures = EXPERIMENTS[name][0](settings)
+    experiment, _, defaults, _ = EXPERIMENTS[name]
+    page, table, figures = experiment(settings)
+    own = sorted(vars(settings).items() - vars(Settings(**defaults)).items())
+    plain = "seed", "output", "csv", "dpi", "quiet"
+    how = [f"{VERSIONS}: {name}", f"seed~{settings.seed}"]
+    how += [f"{key}~{value}" for key, value in own if key not in plain]
     if not settings.quiet:
-        say(page, "", how_it_ran(name, settings))  # before anything can go wrong with a file
+        say(page, "", wrapped(", ".join(how)))  # before anything can go wrong with a file
     look = {"format": "png", "dpi": settings.dpi, "metadata": {"Software": None}}  # no version
     look["pil_kwargs"] = {"compress_level": 1}  # a tenth larger, but three times as fast
-    written = []
     for file, figure in figures.items():
         beside = folder / f".{file}.{os.getpid()}.part"
         try:
@@ -2197,13 +2140,12 @@ def run(name, settings):
             beside.replace(folder / file)  # whole, or as it was before
         finally:
             beside.unlink(missing_ok=True)
-        written.append(f"wrote {Path(settings.output, file)}")
+    written = [Path(settings.output, file) for file in figures]
     if settings.csv:
-        csv = Path(settings.csv).expanduser()
-        table.to_csv(sys.stdout if str(csv) == "/dev/stdout" else csv)
-        written.append(f"wrote {settings.csv}")
+        table.to_csv(sys.stdout if settings.csv == "/dev/stdout" else csv)
+        written.append(settings.csv)
     if not settings.quiet:
-        say(*written)
+        say(*(f"wrote {file}" for file in written))
 
 
 def fail(message, status):
