@@ -71,6 +71,7 @@ __version__ = "3.0.0"
 
 # Only Parts 4 and 5 use what follows: drawing, the command line, files
 import argparse
+import gc
 import os
 import platform
 import sys
@@ -1453,6 +1454,7 @@ def draw_map(ax, comparison, name=None):
     x, y = np.linspace(low - 0.02 * (high - low), high + 0.02 * (high - low), 60).T
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     ax.set(xlabel=data.features.columns[0], ylabel=data.features.columns[1])
+    ax.locator_params(nbins=5)
     if name is None:
         return None
     points = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
@@ -1614,8 +1616,8 @@ def patients_figure(comparison, n_rows=15):
     table = ax.table(
         [*zip(*(words for _, words in columns))], bbox=[0, 0, 1, 1], colLoc="right",
         colLabels=[name.replace(" ", "\n", 1) for name, _ in columns],
+        colWidths=[0.09] + [0.1] * (len(columns) - 6) + [0.11] + [0.17] * 3 + [0.13],
     )  # fmt: skip
-    table.auto_set_column_width(range(len(columns)))
     table.auto_set_font_size(False)
     table.set_fontsize(11.5)
     for (row, column), cell in table.get_celld().items():
@@ -1641,8 +1643,8 @@ def finding(comparison):
     return wrapped(
         f"Gradient ascent {verdict} the retrained model. The gap to it is {times_the_gap(results)} "
         f"times what it is if nothing is done.{harm} The retrained model never saw the forget set "
-        f"and predicts {percent(forget[RETRAIN])} of it correctly: this{not_half} is the target of forget "
-        f"accuracy. Ascent ends at {percent(forget[ASCENT])}. Naive deletion, at "
+        f"and predicts {percent(forget[RETRAIN])} of it correctly: this{not_half} is the target of "
+        f"forget accuracy. Ascent ends at {percent(forget[ASCENT])}. Naive deletion, at "
         f"{percent(forget[NAIVE])}, has forgotten nothing: its weights are the original's. {naive}"
     )
 
@@ -2176,4 +2178,7 @@ def main(argv=None):
 if __name__ == "__main__":
     if hasattr(sys.stdout, "reconfigure"):  # an IDE's output may have less to offer
         sys.stdout.reconfigure(errors="backslashreplace")  # a console may lack a folder's letters
-    sys.exit(main())
+    status = main()
+    if "IPython" not in sys.modules:  # the end of this process, not of somebody's notebook
+        gc.freeze()  # no last garbage collection: it would take a tenth of the whole run
+    sys.exit(status)
