@@ -82,6 +82,8 @@ from io import BytesIO
 from pathlib import Path
 from textwrap import fill
 
+if __name__ == "__main__":  # a notebook hands down its backend, which may not be installed here
+    os.environ.pop("MPLBACKEND", None)
 import seaborn as sns
 import sklearn
 from matplotlib import style

@@ -1,8 +1,13 @@
 import os
+import re
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -10,10 +15,33 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.dont_write_bytecode = True  # a test run leaves the working tree as it was
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
-from matplotlib.text import Text  # noqa: E402
-
 import machine_unlearning as mu  # noqa: E402
+
+SMALL = "--trials 4 --patients 100 --forget 16 --epochs 20"  # a study of a second or two
+COMMANDS = {  # experiment -> a command line that is quick
+    "demo": "demo", "basic": "basic", "clinical": "clinical", "sweep": "sweep",
+    "study": f"study {SMALL}",
+    "sequential": "sequential --patients 80 --forget 15 --epochs 20 --hidden 8",
+}  # fmt: skip
+DEMO = [
+    "concrete_demonstration.png", "decision_boundaries.png", "patient_level_view.png",
+    "performance_metrics.png",
+]  # fmt: skip
+FILES = {
+    "demo": DEMO,
+    "basic": ["basic_decision_boundaries.png", "basic_performance_metrics.png"],
+    "clinical": ["clinical_decision_boundaries.png", "clinical_performance_metrics.png"],
+    "sweep": ["parameter_sweep.png"],
+    "study": ["method_study.png"],
+    "sequential": ["removal_reveals.png", "sequential_requests.png"],
+}
+
+
+def assert_page(page):
+    """ASCII, no wider than a console, and no word of Python's or of NumPy's."""
+    assert page.isascii()
+    assert max(map(len, page.splitlines())) <= 80
+    assert not re.search(r"\b(nan|None|inf|NaT|True|False)\b|-0\.?0*%?(?![\d.])", page)
 
 
 @pytest.fixture(scope="session")
@@ -37,23 +65,6 @@ def clinical():
     return mu.compare(mu.wisconsin, mu.Settings(patients=569, forget=91))
 
 
-@pytest.fixture(scope="session")
-def sweep_result(settings):
-    return mu.sweep(settings)
-
-
-@pytest.fixture(scope="session")
-def study_result():
-    """The whole study, made once; it takes up to a minute."""
-    return mu.study(mu.Settings(**mu.EXPERIMENTS["study"].defaults, quiet=True))
-
-
-@pytest.fixture(scope="session")
-def sequential_result():
-    """The whole sequential experiment, made once; it takes about half a minute."""
-    return mu.sequential(mu.Settings(**mu.EXPERIMENTS["sequential"].defaults, quiet=True))
-
-
 @pytest.fixture
 def rows():
     """A small two-class data set that is not separable."""
@@ -62,25 +73,45 @@ def rows():
     return X, (X.sum(axis=1) + rng.randn(60) > 0).astype(int)
 
 
-def rendered(figure):
-    """Draw the figure; figure.words becomes the texts that were really drawn, with their boxes."""
-    drawn, draw, canvas = [], Text.draw, FigureCanvasAgg(figure)
-
-    def note(text, renderer):
-        if text.get_visible() and text.get_text().strip():
-            drawn.append((text, text.get_window_extent(renderer)))
-        draw(text, renderer)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Text, "draw", note)
-        canvas.draw()
-    once = {(text.get_text(), box.bounds): (text, box) for text, box in drawn}
-    figure.words = [(text.get_text(), box) for text, box in once.values()]
-    figure.texts_drawn = [text for text, _ in once.values()]
-    return figure
+def main_in(folder, command):
+    """Run a command line here: its settings, the page, the files it made, and its table."""
+    command = [*command.split(), "--csv", str(folder / "table.csv"), "--output", str(folder)]
+    with redirect_stdout(StringIO()) as out:
+        assert mu.main(command) == 0
+    files = sorted(path.name for path in folder.glob("*.png"))
+    table, chosen = pd.read_csv(folder / "table.csv"), mu.parse_arguments(command)[1]
+    return SimpleNamespace(page=out.getvalue(), files=files, table=table, settings=chosen)
 
 
-def middle(band):
-    """Where the middle of a horizontal band stands; matplotlib 3.8 draws it as a polygon."""
-    y = band.get_patch_transform().transform(band.get_path().vertices)[:, 1]
-    return round((y.min() + y.max()) / 2)
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory):
+    """A function: what an experiment has printed and written, run once by the command line."""
+    done = {}
+
+    def run_once(name):
+        if name not in done:
+            folder = tmp_path_factory.mktemp(name)
+            done[name] = main_in(folder, f"{COMMANDS[name]} --dpi 30")
+        return done[name]
+
+    return run_once
+
+
+def full(experiment):
+    """The settings of a whole experiment."""
+    return mu.parse_arguments([experiment, "--quiet"])[1]
+
+
+def run_study():
+    """The trials of the whole study and its table; it takes a minute or two."""
+    trials = mu.run_trials(full("study"))
+    return trials, mu.attack_all(trials)
+
+
+def run_sequence():
+    """The whole ledger, and what the observer has recovered."""
+    return mu.run_sequences(full("sequential"))
+
+
+full_study = pytest.fixture(scope="session")(run_study)
+full_sequence = pytest.fixture(scope="session")(run_sequence)
