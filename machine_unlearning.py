@@ -1493,8 +1493,7 @@ def add_key(fig, data):
 
 def times_the_gap(results):
     """The gap that ascent leaves, in multiples of the gap that doing nothing leaves; in words."""
-    gaps = results.gap_to_retrained
-    times = gaps[ASCENT] / max(gaps[NAIVE], 1e-12)  # doing nothing may already be right
+    times = results.gap_to_retrained[ASCENT] / max(results.gap_to_retrained[NAIVE], 1e-12)
     return f"{times:,.0f}" if times >= 9.95 else f"{times:.2g}"
 
 
@@ -1519,14 +1518,15 @@ def performance_figure(comparison):
     draw_bars(bars[2], "Forget accuracy, %", 100 * results.forget_accuracy, "{:.1f}")
     bars[2].axvline(50, **HALF_LINE)
     others = gaps_to_others(models[RETRAIN], comparison)
-    gaps = results.gap_to_retrained.drop(RETRAIN).clip(lower=1e-12)
+    gaps = results.gap_to_retrained.drop(RETRAIN).clip(lower=1e-12)  # 0 has no place on a log axis
     dots.axvspan(others.min(), others.max(), color=GREEN_TINT)
     for name, gap in gaps.items():
         dots.scatter(gap, name, s=70, color=COLORS.get(name, GREY))
         note(dots, f"{gap:.4f}", (gap, name), (0, 11), color=COLORS.get(name, INK))
     note(dots, "the target itself", (gaps.max(), RETRAIN), (18, 0), color=GREEN, ha="right")
-    dots.set(xscale="log", xlim=(min(*gaps, *others) / 3, 6 * gaps.max()))
-    dots.set_title(f"Gap to {RETRAIN}")
+    dots.set(
+        xscale="log", xlim=(min(*gaps, *others) / 3, 6 * gaps.max()), title="Gap to the target"
+    )
     dots.xaxis.set_major_formatter("{x:g}")
     dots.tick_params(axis="y", length=0)
     return fig
@@ -1536,10 +1536,10 @@ def performance_figure(comparison):
 def boundaries_figure(comparison):
     """Four maps, one per model, each with the retrained model's boundary and the forget set."""
     data, gaps = comparison.data, comparison.results.gap_to_retrained
+    times = times_the_gap(comparison.results)
     fig, axes = new_figure(
         8.8,
-        f"Ascent leaves a gap of {gaps[ASCENT]:.4f}: {times_the_gap(comparison.results)} times "
-        "that of doing nothing",
+        f"Ascent leaves a gap of {gaps[ASCENT]:.4f}: {times} times that of doing nothing",
         f"Shaded: the probability of {data.classes[1]}. Gap: how far it is from {RETRAIN}'s, on "
         f"average over the {len(data.asked):,} to be forgotten.",
         (2, 2), top=1.2, sharex=True, sharey=True, wspace=0.06, hspace=0.16,
@@ -1563,12 +1563,13 @@ def concrete_figure(comparison):
     data, models, results, _ = comparison
     forget, n, accuracy = data.forget, len(data.asked), 100 * results.forget_accuracy
     wrong = {name: model.predict(forget.X) != forget.y for name, model in models.items()}
+    still = (wrong[RETRAIN] & wrong[ORIGINAL]).sum()
     fig, ((who, before), (after, fall)) = new_figure(
         9,
         f"A model that never saw the {n:,} gets {accuracy[RETRAIN]:.0f}% of them right; ascent "
         f"ends at {accuracy[ASCENT]:.0f}%",
         f"Before: {ORIGINAL}. After: {ASCENT}. {RETRAIN} is wrong about {wrong[RETRAIN].sum():,}; "
-        f"{(wrong[RETRAIN] & wrong[ORIGINAL]).sum():,} of these were wrong before, too.",
+        f"{still:,} of these were wrong before, too.",
         (2, 2), top=1.2, wspace=0.16, hspace=0.3,
     )  # fmt: skip
     add_key(fig, data)
@@ -1599,10 +1600,10 @@ def patients_figure(comparison, n_rows=15):
     data, models, results, _ = comparison
     asked, n = data.asked[:n_rows], len(data.asked)
     changes, harmed = results.loc[ASCENT, ["predictions_changed", "newly_wrong"]].astype(int)
+    also = results.predictions_changed[RETRAIN]
     fig, ax = new_figure(
         0.31 * len(asked) + 2.0,
-        f"Ascent changes {changes:,} of {n:,} predictions, {RETRAIN} "
-        f"{results.predictions_changed[RETRAIN]:,}",
+        f"Ascent changes {changes:,} of {n:,} predictions, {RETRAIN} {also:,}",
         f"{harmed:,} from right to wrong, {changes - harmed:,} from wrong to right. Here are the "
         f"first {len(asked)} of the {n:,} who asked: what each model predicts and p, the "
         f"probability of {data.classes[1]}. Tinted: changed by ascent.",
@@ -1619,8 +1620,8 @@ def patients_figure(comparison, n_rows=15):
         words = zip(np.take(data.classes, said), p)
         columns.append((name, [f"{word}, p {chance:.2f}" for word, chance in words]))
     changed = said != models[ORIGINAL].predict(rows.X)
-    answers = np.where(changed, np.where(said == rows.y, "now right", "now wrong"), "no")
-    columns.append(("Prediction changed?", answers))
+    after = np.where(said == rows.y, "now right", "now wrong")
+    columns.append(("Prediction changed?", np.where(changed, after, "no")))
     table = ax.table(
         [*zip(*(words for _, words in columns))], bbox=[0, 0, 1, 1], colLoc="right",
         colLabels=[name.replace(" ", "\n", 1) for name, _ in columns],
@@ -1640,20 +1641,20 @@ def patients_figure(comparison, n_rows=15):
 def finding(comparison):
     """What the experiment found, in plain words."""
     results, passed = comparison.results, check_answers(comparison).passed
-    gaps, forget = results.gap_to_retrained, results.forget_accuracy
+    gaps, forget = results.gap_to_retrained, results.forget_accuracy.map(percent)
     moved = {-1: "moved towards", 0: "stayed as far from", 1: "moved away from"}
     verdict = "came close to" if passed["close"] else moved[np.sign(gaps[ASCENT] - gaps[NAIVE])]
     harm = "" if passed["useful"] else " It made the model worse for everybody else, too."
-    not_half = "" if 0.45 < forget[RETRAIN] < 0.55 else ", not 50%,"
+    not_half = "" if 0.45 < results.forget_accuracy[RETRAIN] < 0.55 else ", not 50%,"
     naive = "Its gap tells: it is larger than that of ten other retrained models."
     if passed["naive"]:
         naive = "Its gap is one that retrained models have, too: only the study's attacks can tell."
     return wrapped(
         f"Gradient ascent {verdict} the retrained model. The gap to it is {times_the_gap(results)} "
         f"times what it is if nothing is done.{harm} The retrained model never saw the forget set "
-        f"and predicts {percent(forget[RETRAIN])} of it correctly: this{not_half} is the target of "
-        f"forget accuracy. Ascent ends at {percent(forget[ASCENT])}. Naive deletion, at "
-        f"{percent(forget[NAIVE])}, has forgotten nothing: its weights are the original's. {naive}"
+        f"and predicts {forget[RETRAIN]} of it correctly: this{not_half} is the target of forget "
+        f"accuracy. Ascent ends at {forget[ASCENT]}. Naive deletion, at {forget[NAIVE]}, has "
+        f"forgotten nothing: its weights are the original's. {naive}"
     )
 
 
@@ -1690,9 +1691,8 @@ def demo_page(comparison):
     }).rename_axis(None)  # fmt: skip
     yardstick = others.min(), others.max(), np.median(others)
     legend = DEMO_LEGEND.format(comparison.data.classes[1], *yardstick)
-    checks = check_answers(comparison).replace({"passed": {True: "yes", False: "no"}})
-    checks = checks.rename(columns={"passed": "answer"}).to_string(float_format="{:.4f}".format)
-    return "\n".join([finding(comparison), "", table.to_string(), legend, checks])
+    checks = check_answers(comparison).round(4).replace({"passed": {True: "yes", False: "no"}})
+    return "\n".join([finding(comparison), "", table.to_string(), legend, checks.to_string()])
 
 
 # ---- The sweep ----------------------------------------------------------------------------------
@@ -1721,12 +1721,13 @@ def sweep_figure(doses, accuracies, results, settings):
         f"{yours[1]:g} gives {seeds.min():.0f}~to~{seeds.max():.0f}%.",
         (1, 2), top=1.05, bottom=0.75, sharey=True, wspace=0.06, width_ratios=[5, 3.6],
     )  # fmt: skip
-    drawn = doses[doses.dose > 0]  # there is no place for 0 on a logarithmic axis
-    squares = {"marker": "s", "facecolor": "white", "edgecolor": INK}
-    left.scatter(drawn.dose, 100 * drawn.test_accuracy, s=45, **squares, label="test accuracy")
-    left.scatter(drawn.dose, 100 * drawn.forget_accuracy, s=24, color=RED, label="forget accuracy")
-    for name in ("test", "forget"):
-        target = 100 * results.loc[RETRAIN, f"{name}_accuracy"]
+    doses = doses[doses.dose > 0]  # there is no place for 0 on a logarithmic axis
+    for name, look in (
+        ("test", {"marker": "s", "facecolor": "white", "edgecolor": INK, "s": 45}),
+        ("forget", {"color": RED, "s": 24}),
+    ):
+        column, target = f"{name}_accuracy", 100 * results.loc[RETRAIN, f"{name}_accuracy"]
+        left.scatter(doses.dose, 100 * doses[column], **look, label=f"{name} accuracy")
         left.axhline(target, **TARGET_LINE, zorder=0, label=f"target, {name}: {target:.0f}%")
     for (epochs, multiplier), name in {yours: "yours", **CLASSIC}.items():
         left.axvline(epochs * multiplier, color=PALE, linewidth=0.8, zorder=0)
@@ -1754,8 +1755,8 @@ def sweep_page(doses, accuracies, comparison, settings):
     words = (
         f"{sweep_headline(doses)}, over {len(doses)} settings. The gap to ten retrained models, "
         f"{nothing:.4f} if nothing is done, is smaller with {nearer} settings "
-        f"({doses.gap_to_others.min():.4f} at best); but only retrained models can tell. "
-        f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
+        f"({doses.gap_to_others.min():.4f} at best); but only retrained models can tell. With "
+        f"{settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
         f"{percent(forget[ASCENT])} with seed {settings.seed}, and {seeds['min']} to "
         f"{seeds['max']} (mean {seeds['mean']}) with seeds {SEEDS[0]} to {SEEDS[-1]}. The target "
         f"is {percent(forget[RETRAIN])}."
