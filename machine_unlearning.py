@@ -1501,14 +1501,15 @@ def performance_figure(comparison):
     data, models, results, _ = comparison
     passed, n = check_answers(comparison).passed, len(data.asked)
     fig, (*bars, dots) = new_figure(
-        3.9,
+        4.1,
         f"Ascent {'is as accurate' if passed['useful'] else 'harms everybody'}; its gap to the "
         f"target is {times_the_gap(results)} times that of doing nothing",
-        f"Dashed, the target: {RETRAIN}, which never saw the {n:,} to be forgotten. Dotted: 50%, "
-        "the aim of the demo that this one started from. Gap: mean difference in the probability "
-        f"of {data.classes[1]} on the {n:,}. Green band: ten other retrains. {NAIVE} keeps the "
-        f"original's weights; its gap is {'in' if passed['naive'] else 'out'}side the band.",
-        (1, 4), left=2.05, top=0.75, bottom=0.45, sharey=True, wspace=0.12,
+        f"Dashed: {RETRAIN}, which never saw the {n:,} to be forgotten; its accuracies are the "
+        "target. Dotted: 50%, the aim of the demo that this one started from. Gap: mean difference "
+        f"from {RETRAIN} in the probability of {data.classes[1]} on the {n:,}; green band: ten "
+        f"other retrains. {NAIVE} keeps the original's weights; its gap is "
+        f"{'in' if passed['naive'] else 'out'}side the band. Ascent: {ASCENT}.",
+        (1, 4), left=2.05, top=0.75, bottom=0.45, sharey=True, wspace=0.14,
     )  # fmt: skip
     unit, factor = ("s", 1) if results.seconds.max() >= 1 else ("ms", 1000)
     draw_bars(bars[0], f"Time, {unit}", factor * results.seconds, "{:.1f}")
@@ -1521,10 +1522,9 @@ def performance_figure(comparison):
     for name, gap in gaps.items():
         dots.scatter(gap, name, s=70, color=COLORS.get(name, GREY))
         note(dots, f"{gap:.4f}", (gap, name), (0, 11), color=COLORS.get(name, INK))
-    note(dots, "the target itself", (gaps.max(), RETRAIN), (18, 0), color=GREEN, ha="right")
-    dots.set(
-        xscale="log", xlim=(min(*gaps, *others) / 3, 6 * gaps.max()), title="Gap to the target"
-    )
+    note(dots, "the target", (gaps.max(), RETRAIN), (18, 0), color=GREEN, ha="right")
+    dots.set(xscale="log", xlim=(min(*gaps, *others) / 3, 6 * gaps.max()))
+    dots.set_title("Gap (log scale)")
     dots.xaxis.set_major_formatter("{x:g}")
     dots.tick_params(axis="y", length=0)
     return fig
@@ -1539,7 +1539,7 @@ def boundaries_figure(comparison):
         8.8,
         f"Ascent leaves a gap of {gaps[ASCENT]:.4f}: {times} times that of doing nothing",
         f"Shaded: the probability of {data.classes[1]}. Gap: how far it is from {RETRAIN}'s, on "
-        f"average over the {len(data.asked):,} to be forgotten.",
+        f"average over the {len(data.asked):,} to be forgotten. Ascent: {ASCENT}.",
         (2, 2), top=1.2, sharex=True, sharey=True, wspace=0.06, hspace=0.16,
     )  # fmt: skip
     add_key(fig, data)
@@ -1548,7 +1548,8 @@ def boundaries_figure(comparison):
         draw_patients(ax, data, ringed=False)
         draw_patients(ax, data, ringed=True)
         ax.set_title(name, color=COLORS.get(name, INK))
-        ax.set_title(f"gap {gaps[name]:.4f}", color=COLORS.get(name, INK), loc="right")
+        gap = "the target" if name == RETRAIN else f"gap {gaps[name]:.4f}"
+        ax.set_title(gap, color=COLORS.get(name, INK), loc="right")
         ax.label_outer()
     scale = fig.colorbar(shading, ax=axes, ticks=[0, 0.5, 1], pad=0.015, aspect=50)
     scale.set_label(f"probability of {data.classes[1]}")
@@ -1566,8 +1567,8 @@ def concrete_figure(comparison):
         9,
         f"A model that never saw the {n:,} gets {accuracy[RETRAIN]:.0f}% of them right; ascent "
         f"ends at {accuracy[ASCENT]:.0f}%",
-        f"Before: {ORIGINAL}. After: {ASCENT}. {RETRAIN} is wrong about {wrong[RETRAIN].sum():,}; "
-        f"{still:,} of these were wrong before, too.",
+        f"Before: {ORIGINAL}. After: {ASCENT}, that is, gradient ascent. Wrong with {RETRAIN}: "
+        f"{wrong[RETRAIN].sum():,}, of whom {still:,} were wrong before.",
         (2, 2), top=1.2, wspace=0.16, hspace=0.3,
     )  # fmt: skip
     add_key(fig, data)
@@ -1740,7 +1741,7 @@ def sweep_figure(doses, accuracies, results, settings):
     right.scatter([2], [ascent], s=60, color=RED, marker="D", zorder=3)
     note(right, f"seed {settings.seed}: {ascent:.0f}%", (2, ascent), (-12, 0), ha="right")
     right.set_xticks(range(3), [name.replace(" ", "\n") for name in accuracies])
-    right.set_title(f"Forget accuracy, {len(accuracies)} seeds", y=1.1)
+    right.set_title(f"Forget accuracy, seeds {SEEDS[0]} to {SEEDS[-1]}", y=1.1)
     right.set(xlim=(-0.6, 2.6), xlabel="")
     return fig
 
@@ -1803,8 +1804,8 @@ def study_figure(table):
         "Red ×: an attack tells the model from one retrained with the same optimiser (in bold; "
         "above by descent, below by Newton) more often than chance allows. Attack: how often the "
         "stronger of two is right; 50 is a coin toss. Forget: accuracy on the forget set; the "
-        "target is the row in bold. Time, and points of test accuracy lost: relative to that row, "
-        "worst of the requests.",
+        "target is the row in bold, and a red one can be on target. Time, and points of test "
+        "accuracy lost: relative to that row, in the worst of the three.",
         (1, 1), left=2.05, top=0.95, bottom=0.15,
     )  # fmt: skip
     sns.heatmap(
@@ -1880,8 +1881,8 @@ def sequential_figure(ledger, summary):
         sequential_headline(summary),
         "Time: of all requests, relative to retraining by descent at each. Gap: of the predictions "
         "for all who have left, to a model of the same kind that is retrained at this request; "
-        "green: between two retrained models. Budget: a removal is certified while what is spent, "
-        "a bound on the residual, is within 100%.",
+        "green: between two retrained models. Dots at the bottom: the same optimum. Budget: a "
+        "removal is certified while what is spent, a bound on the residual, is within 100%.",
         (3, 2), left=1.5, top=0.95, bottom=0.7, wspace=0.12, hspace=0.45,
     )  # fmt: skip
     for (times, gaps, budget), kind in zip(axes.T, SEQUENCES):
@@ -1889,10 +1890,10 @@ def sequential_figure(ledger, summary):
         part = ledger[ledger.request == kind].pivot(index="asked", columns="method")
         gap, elsewhere = part.gap_to_retrained.clip(lower=1e-17), summary.elsewhere[kind]
         gaps.plot(gap[RETRAIN].dropna(), color=GREEN, label=RETRAIN)
-        for name, look in ((NEWTON_RETRAIN, {"fillstyle": "none"}), (NEWTON, {})):
-            label = f"{name}: another optimum at {elsewhere[name]:.0f} of {len(gap)}"
-            look.update({"color": COLORS.get(name, INK), "linestyle": "", "marker": "o"})
-            gaps.plot(gap[name], markersize=4.5, label=label, **look)
+        for name, fill_style, size in ((NEWTON_RETRAIN, "none", 6), (NEWTON, "full", 3)):
+            label = f"{name}: other optimum at {elsewhere[name]:.0f} of {len(gap)}"
+            look = {"color": COLORS.get(name, INK), "linestyle": "", "marker": "o"}
+            gaps.plot(gap[name], markersize=size, fillstyle=fill_style, label=label, **look)
         gaps.set(yscale="log", ylim=(1e-18, 1e13), yticks=[1e-15, 1e-10, 1e-5, 1])
         gaps.set_title("gap to a retrained model")
         gaps.legend(loc="upper left", labelspacing=0.2, borderaxespad=0.1)
@@ -1905,7 +1906,7 @@ def sequential_figure(ledger, summary):
         budget.scatter(forced, 0 * forced + 112, marker="v", color=INK, label="forced retrain")
         budget.axhline(100, color=INK, linewidth=0.8)
         budget.set(ylim=(0, 125), yticks=[0, 50, 100], xlabel="requests answered")
-        budget.set_title(f"certificate's budget, %: {len(forced)} forced retrains")
+        budget.set_title(f"budget, %: {len(forced)} forced retrains")
     axes[0, 1].set_yticklabels([])
     axes[2, 0].legend(loc="upper left", bbox_to_anchor=(0, 0.8), labelspacing=0.2)
     return fig

@@ -17,7 +17,7 @@ sys.dont_write_bytecode = True  # a test run leaves the working tree as it was
 
 import machine_unlearning as mu  # noqa: E402
 
-SMALL = "--trials 4 --patients 100 --forget 16 --epochs 20"  # a study of a second or two
+SMALL = "--trials 4 --patients 100 --forget 16 --epochs 20 --hidden 5"  # a study of a second or two
 COMMANDS = {  # experiment -> a command line that is quick
     "demo": "demo", "basic": "basic", "clinical": "clinical", "sweep": "sweep",
     "study": f"study {SMALL}",

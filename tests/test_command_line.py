@@ -141,6 +141,15 @@ def test_pages_show_their_tables(ran):
         np.testing.assert_allclose(numbers[:6], np.ravel(attacks), atol=0.51)
         costs = worst.loc[name, ["points_lost", "time"]].tolist()
         np.testing.assert_allclose(numbers[6:], costs, atol=0.051)
+    for kind in mu.REQUESTS:
+        forget, seconds = 100 * table.forget_accuracy[kind], table.seconds[kind]
+        ratios = [seconds[mu.NEWTON] / seconds[mu.NEWTON_RETRAIN],
+                  seconds[mu.NEWTON_RETRAIN] / seconds[mu.RETRAIN]]  # fmt: skip
+        (line,) = re.findall(rf"^{kind} +(\d.*)", ran("study").page, re.M)
+        numbers = [float(number) for number in re.findall(r"\d[\d.]*", line)]
+        expected = forget[[mu.NAIVE, mu.RETRAIN, mu.ASCENT]]
+        np.testing.assert_allclose(numbers[:3], expected, atol=0.51)
+        np.testing.assert_allclose(numbers[3:5], ratios, atol=0.006)
     summary = mu.summarise_ledger(ran("sequential").table)
     for name, numbers in printed(ran("sequential").page, mu.STRATEGIES).items():
         columns = ["time", "largest_gap", "elsewhere"][: 2 + name.startswith("Newton")]
@@ -293,8 +302,9 @@ def alive(group):
 
 @posix
 def test_ctrl_c_ends_a_study_in_one_line_and_all_its_workers(tmp_path):
-    command = ["study", *SMALL.split(), "--trials", "1000"]
-    with started(sys.executable, SCRIPT, *command, cwd=tmp_path) as process:
+    tiny = ["--patients", "40", "--forget", "8", "--epochs", "2", "--hidden", "2"]
+    command = [sys.executable, SCRIPT, "study", "--trials", "1000", *tiny]
+    with started(*command, cwd=tmp_path) as process:
         while "Done" not in (seen := process.stderr.readline()):  # so the workers are at work
             assert seen or process.poll() is None
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them

@@ -1,6 +1,7 @@
 """The figures: what stands in them comes from the results, nothing overlaps, nothing stays open."""
 
 import re
+from itertools import product
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -132,6 +133,22 @@ def test_bars_and_gaps_are_the_results(request, fixture):
     assert_bars(mu.performance_figure(slow).axes[0], slow.results.seconds)
 
 
+@pytest.mark.parametrize("useful, close, naive", product([True, False], repeat=3))
+def test_what_is_said_follows_from_the_checks(patients, monkeypatch, useful, close, naive):
+    passed = pd.Series({"useful": useful, "close": close, "naive": naive, "classic": True})
+    checks = mu.check_answers(patients).assign(passed=passed)
+    monkeypatch.setattr(mu, "check_answers", lambda comparison: checks)
+    said, forget = mu.finding(patients), patients.results.forget_accuracy
+    assert ("worse" in said, "close" in said, "study" in said) == (not useful, close, naive)
+    accuracies = [round(100 * forget[name], 1) for name in (mu.RETRAIN, mu.ASCENT, mu.NAIVE)]
+    assert [x for x in numbers(said) if x != 50] == [32, *accuracies]
+    figure = mu.performance_figure(patients)
+    assert ("harm" in title(figure)) != useful
+    assert ("inside" in figure.texts[1].get_text()) == naive
+    answers = [line.split()[-1] for line in mu.demo_page(patients).splitlines()[-4:]]
+    assert answers == ["yes" if answer else "no" for answer in checks.passed]
+
+
 def assert_map(ax, comparison, name, *positions):
     """The shading and both lines p = 0.5; rings and dots are the rows at positions, by class."""
     data = comparison.data
@@ -169,8 +186,8 @@ def test_the_maps(patients):
     for ax, name in zip(figure.axes, patients.models):
         assert_map(ax, patients, name, np.arange(400), data.asked)
         assert title(ax) == name
-        gap = np.abs(p[name] - p[mu.RETRAIN]).mean()
-        assert numbers(ax.get_title(loc="right")) == [round(gap, 4)]
+        gap = round(np.abs(p[name] - p[mu.RETRAIN]).mean(), 4)
+        assert name == mu.RETRAIN or numbers(ax.get_title(loc="right")) == [gap]
     (key,) = figure.legends
     looks = [(each.get_color(), each.get_marker(), each.get_linestyle())
              for each in key.legend_handles]  # fmt: skip
@@ -351,6 +368,10 @@ def test_the_sequence(sequence):
     assert_readable(figure)
     times = 100 * summary.time.xs(mu.NEWTON, level="method")
     assert numbers(title(figure))[:2] == [round(times.min()), round(times.max())]
+    for gap in (summary.mean_gap, pd.Series(np.arange(len(summary)), summary.index)):
+        said = mu.sequential_headline(changed := summary.assign(mean_gap=gap))
+        named = [kind for kind in mu.SEQUENCES if kind in said]
+        assert named == mu.keeps_to_its_own(changed)
     for kind, (time, gaps, budget) in zip(mu.SEQUENCES, np.reshape(figure.axes, (3, 2)).T):
         assert_bars(time, summary.time[kind])
         assert kind in title(time)
@@ -395,12 +416,32 @@ def test_the_recovered(sequence):
     assert numbers(title(figure))[-2:] == pytest.approx(errors, abs=0.051)
 
 
-def test_where_nobody_was_recovered(sequence):
-    nobody = {key: people.iloc[:0] for key, people in sequence[2].items()}
-    figure = mu.reveals_figure(nobody)
+def test_the_page_of_the_sequence(sequence):
+    ledger, summary, observed = sequence
+    page = mu.sequential_page(ledger, summary, observed)
+    assert_page(page)
+    lines = [line for line in page.splitlines() if re.match(r"(random|clinic).* of ", line)]
+    for line, ((kind, n), people) in zip(lines, observed.items()):
+        head = ledger[(ledger.request == kind) & (ledger.retrained == 0)]
+        expected = [n, len(head), 100 * (head.residual / head.spent).max()]
+        found, guess = ([(people[prefix + column] - people[column]).abs().median()
+                         for column in ("age", "glucose")]
+                        for prefix in ("found_", "guess_"))  # fmt: skip
+        right = (people.diagnosis == people.found_diagnosis).sum()
+        expected += [*found, right, len(people), *guess]
+        assert line.startswith(kind)
+        np.testing.assert_allclose(numbers(line), expected, atol=0.51)
+        np.testing.assert_allclose(numbers(line)[3:], expected[3:], atol=0.051)
+
+
+@pytest.mark.parametrize("leave", ["nobody", "no trace"])
+def test_where_nothing_is_recovered(sequence, leave):
+    people = {key: found.iloc[:0] if leave == "nobody" else found.assign(found_age=found.guess_age)
+              for key, found in sequence[2].items()}  # fmt: skip
+    figure = mu.reveals_figure(people)
     assert_readable(figure)
     assert not numbers(title(figure))
-    assert_page(mu.sequential_page(*sequence[:2], nobody))
+    assert_page(mu.sequential_page(*sequence[:2], people))
 
 
 @pytest.mark.slow

@@ -25,13 +25,13 @@ SCRIPT = (ROOT / "machine_unlearning.py").read_text(encoding="utf-8")
 
 
 def demo_rows(comparison):
-    return [
-        [
-            method, *(f"{100 * row[f'{name}_accuracy']:.1f}%" for name in ("test", "retain", "forget")),
-            f"{row.predictions_changed:.0f}", f"{row.gap_to_retrained:.4f}", f"{row.attack_auc:.3f}",
-        ]
-        for method, row in comparison.results.iterrows()
-    ]  # fmt: skip
+    rows = []
+    for method, row in comparison.results.iterrows():
+        accuracies = 100 * row[["test_accuracy", "retain_accuracy", "forget_accuracy"]]
+        rows.append([method, *(f"{accuracy:.1f}%" for accuracy in accuracies),
+                     f"{row.predictions_changed:.0f}", f"{row.gap_to_retrained:.4f}",
+                     f"{row.attack_auc:.3f}"])  # fmt: skip
+    return rows
 
 
 def tuning_rows(doses):
@@ -173,7 +173,7 @@ def numbers(text):
 
 TOLERANCES = {  # rounding differs between machines, 400 epochs enlarge it; which optimum is chance
     "requests": {"abs": 2}, "study": {"abs": 5}, "sequential": {"abs": 10},
-    "recovered": {"abs": 2, "rel": 0.1},
+    "recovered": {"abs": 0.2, "rel": 0.1},
 }  # fmt: skip
 
 
@@ -309,7 +309,7 @@ def test_what_the_certificate_permits():
     pair = 100 * (np.exp(epsilon) + delta) / (1 + np.exp(epsilon))
     found = said(GUIDE, "at most #% of cases.*?would permit #%")
     assert found == [round(one_version, 1), round(pair)]
-    assert said(GUIDE, "σ = #") == [mu.CertifiedHead.SIGMA]
+    assert said(GUIDE, "\u03c3 = #") == [mu.CertifiedHead.SIGMA]
 
 
 @pytest.mark.slow
@@ -331,11 +331,12 @@ def test_newton_keeps_to_its_own_optimum_while_the_clinic_leaves():
     rngs = [np.random.RandomState(100 + k) for k in range(12)]
     left = everybody.at(slice(58, None))
     fresh = [round(mean_p(mu.train_by_newton(left, settings, rng)), 2) for rng in rngs]
-    usual = max(set(fresh), key=fresh.count)
-    pattern = "each of three runs gives those who left a mean p of #, and # of 12 .*? #"
-    p, count, other = said(GUIDE, pattern)
+    _, p, _, _, usual = said(
+        GUIDE, "each of # runs .*? a mean p of #; of # .*? # do, and most give #"
+    )
     assert continued == pytest.approx([p] * 3, abs=0.005)
-    assert (other, abs(count - fresh.count(usual)) <= 2) == (usual, True)
+    assert max(set(fresh), key=fresh.count) == usual
+    assert fresh.count(p) < 6
 
 
 # ---- The rest of the READMEs --------------------------------------------------------------------
@@ -376,11 +377,8 @@ def test_the_readmes_cells_run_as_pasted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     cells = re.findall(r"```python\n(.*?)```", README, re.S)
     (own,) = (cell for cell in cells if "read_csv" in cell)
-    columns = re.findall(r'\[\["(.+?)", "(.+?)"\]\]', own)[0]
-    label, classes = (
-        re.search(r'table\["(.+?)"\]', own)[1],
-        re.findall(r'\("(\w+)", "(\w+)"\)', own)[0],
-    )
+    ((*columns, label),) = re.findall(r'\[\["(.+?)", "(.+?)"\]\], table\["(.+?)"\]', own)
+    (classes,) = re.findall(r'\("(\w+)", "(\w+)"\)', own)
     table = mu.make_patients(300, 0).sample(frac=1, random_state=0)
     words = table["diagnosis"].map(dict(zip(mu.GROUPS, classes)))
     table = pd.DataFrame({label: words, **dict(zip(columns, (table.age, table.glucose)))})
