@@ -2059,10 +2059,8 @@ EXPERIMENTS = {  # name -> function, what it is, defaults of its own, settings w
 
 # ---- The command line ---------------------------------------------------------------------------
 
-VERSIONS = ", ".join([
-    f"machine_unlearning.py {__version__}", f"Python {platform.python_version()}",
-    *(f"{package.__name__} {package.__version__}" for package in (np, sklearn)),
-])  # fmt: skip
+VERSIONS = f"machine_unlearning.py {__version__}, Python {platform.python_version()}, "
+VERSIONS += f"numpy {np.__version__}, scikit-learn {sklearn.__version__}"
 FLAGS = {"--" + option.name.replace("_", "-"): option for option in fields(Settings)}
 
 
@@ -2101,12 +2099,15 @@ def parse_arguments(argv):
     given, unknown = parser.parse_known_args(argv)
     given = vars(given)
     name = given.pop("experiment")
-    unknown.sort(key=lambda word: not word.startswith("-"))  # a flag, not its value
     if name not in EXPERIMENTS:
-        unknown.append(name)
+        unknown.insert(0, name)
+    unknown.sort(key=lambda word: not word.startswith("-"))  # a flag, not its value
     for word in unknown[:1]:
         near = get_close_matches(word, {*FLAGS, *EXPERIMENTS} - {word}, n=1)
-        parser.error(f"not understood: {word}" + "".join(f" (did you mean {n}?)" for n in near))
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        if word == "-f":  # what a notebook's own command line starts with
+            hint = " (in a notebook, import this file, or %run it)"
+        parser.error(f"not understood: {word}{hint}")
     *_, defaults, unused = EXPERIMENTS[name]
     for flag, option in FLAGS.items():
         if option.name in unused and option.name in given:
@@ -2147,10 +2148,10 @@ def run(name, settings):
             beside.replace(folder / file)  # whole, or as it was before
         finally:
             beside.unlink(missing_ok=True)
-    written = [Path(settings.output, file) for file in figures]
+    written = [folder / file for file in figures]
     if settings.csv:
         table.to_csv(sys.stdout if settings.csv == "/dev/stdout" else csv)
-        written.append(settings.csv)
+        written.append(csv)
     if not settings.quiet:
         say(*(f"wrote {file}" for file in written))
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import COMMANDS, DEMO, FILES, ROOT, SMALL, assert_page
+from joblib import parallel_config
 
 import machine_unlearning as mu
 
@@ -101,8 +102,9 @@ def test_the_csv_is_the_table(ran, request, experiment):
 def test_the_csv_of_the_study_and_of_the_sequence(ran):
     """All rows of the experiments as they are run, but for the times."""
     study, sequential = ran("study"), ran("sequential")
-    ledger, _ = mu.run_sequences(mu.replace(sequential.settings, quiet=True))
-    table = mu.attack_all(mu.run_trials(mu.replace(study.settings, quiet=True))).reset_index()
+    with parallel_config("sequential"):
+        ledger, _ = mu.run_sequences(mu.replace(sequential.settings, quiet=True))
+        table = mu.attack_all(mu.run_trials(mu.replace(study.settings, quiet=True))).reset_index()
     for done, expected in ((study, table), (sequential, ledger)):
         columns = [name for name in expected if not name.startswith("seconds")]
         pd.testing.assert_frame_equal(done.table[columns], expected[columns], check_dtype=False)
@@ -167,7 +169,8 @@ ODD = [
 
 @pytest.mark.parametrize("command", ODD)
 def test_odd_settings_have_a_page_that_can_be_read(tmp_path, capsys, command):
-    assert mu.main([*command.split(), "--dpi", "20", "--output", str(tmp_path)]) == 0
+    with parallel_config("sequential"):
+        assert mu.main([*command.split(), "--dpi", "20", "--output", str(tmp_path)]) == 0
     page = capsys.readouterr().out.partition("\nwrote ")[0]
     assert_page(page)
     assert ("Approximate Unlearning diverged" in page) == command.startswith("study")
@@ -241,7 +244,8 @@ def test_usage_errors(tmp_path, capsys, monkeypatch, case):
     """Status 2, the flag at fault or the nearest right word is named, and nothing is written."""
     command, words = case.split(": ")
     monkeypatch.chdir(tmp_path)
-    assert mu.main(command.split()) == 2
+    with parallel_config("sequential"):
+        assert mu.main(command.split()) == 2
     out, err = capsys.readouterr()
     line = err.splitlines()[-1]
     assert (out, "invalid choice" in line, one_line(line + "\n")) == ("", False, True)

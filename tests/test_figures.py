@@ -133,7 +133,14 @@ def test_bars_and_gaps_are_the_results(request, fixture):
     assert_bars(mu.performance_figure(slow).axes[0], slow.results.seconds)
 
 
-@pytest.mark.parametrize("useful, close, naive", product([True, False], repeat=3))
+@pytest.mark.parametrize(("times", "words"), [(1234.4, "1,234"), (12.3, "12"), (1.52, "1.5")])
+def test_multiples_of_the_gap_in_words(patients, times, words):
+    results = patients.results.copy()
+    results.loc[mu.ASCENT, "gap_to_retrained"] = times * results.gap_to_retrained[mu.NAIVE]
+    assert mu.times_the_gap(results) == words
+
+
+@pytest.mark.parametrize(("useful", "close", "naive"), product([True, False], repeat=3))
 def test_what_is_said_follows_from_the_checks(patients, monkeypatch, useful, close, naive):
     passed = pd.Series({"useful": useful, "close": close, "naive": naive, "classic": True})
     checks = mu.check_answers(patients).assign(passed=passed)
