@@ -74,6 +74,7 @@ import argparse
 import gc
 import os
 import platform
+import re
 import sys
 from concurrent.futures import BrokenExecutor
 from difflib import get_close_matches
@@ -435,10 +436,10 @@ ANSWERS = {RETRAIN: full_retrain, NAIVE: naive_deletion, ASCENT: gradient_ascent
 # ---- How close does each one come? --------------------------------------------------------------
 
 
-def gap_to_retrained(model, retrained, X):
+def gap_to_retrained(model, retrained, X, over=np.mean):
     """Mean |p - p_retrained| over the rows of X (n, d): 0 where the two agree on all of them."""
     difference = model.predict_proba(X) - retrained.predict_proba(X)
-    return np.abs(difference[:, 1]).mean()
+    return over(np.abs(difference[:, 1]))
 
 
 def attack_auc(model, forget, test):
@@ -463,6 +464,7 @@ def evaluate(model, original, retrained, data):
         "gap_to_retrained": gap_to_retrained(model, retrained, data.forget.X),
         "attack_auc": attack_auc(model, data.forget, data.test),
         "newly_wrong": ((after != before) & (before == data.forget.y)).sum(),
+        "worst_patient": gap_to_retrained(model, retrained, data.forget.X, over=np.max),
     }
 
 
@@ -1394,8 +1396,8 @@ class NotebookFigure(Figure):
 
 
 def wrapped(words, width=79):
-    """Lines of at most this width; "~" is a space at which no line breaks."""
-    return fill(words.replace("~", "\xa0"), width).replace("\xa0", " ")
+    """Lines of at most this width; none ends between a number and its unit."""
+    return fill(re.sub(r"(?<=\d) (?=[a-z])", "\xa0", words), width).replace("\xa0", " ")
 
 
 def percent(fraction, digits=1):
@@ -1663,7 +1665,8 @@ test     accuracy on rows never trained on; retain, forget: on those sets
 changed  predictions on the forget set that are not the original model's;
          harmed: those of them that were right before
 gap      mean |p - p of Full Retrain| on the forget set, p the probability of
-         {}; 0 where the two agree on every row
+         {}; 0 where the two agree on every row. A mean hides the worst
+         patient: {:.4f} for naive deletion, {:.4f} for ascent
 AUC      loss attack: the chance that a forget row has a lower loss than a test
          row; below 0.5, forget rows have the higher losses. Few rows: no news
 The target of every column but ms is the row Full Retrain, not 50%, 0.5 or 0.
@@ -1689,7 +1692,8 @@ def demo_page(comparison):
         "AUC": results.attack_auc.map("{:.3f}".format),
     }).rename_axis(None)  # fmt: skip
     yardstick = others.min(), others.max(), np.median(others)
-    legend = DEMO_LEGEND.format(comparison.data.classes[1], *yardstick)
+    worst = results.worst_patient[[NAIVE, ASCENT]]
+    legend = DEMO_LEGEND.format(comparison.data.classes[1], *worst, *yardstick)
     checks = check_answers(comparison).round(4).replace({"passed": {True: "yes", False: "no"}})
     return "\n".join([finding(comparison), "", table.to_string(), legend, checks.to_string()])
 
@@ -1717,7 +1721,7 @@ def sweep_figure(doses, accuracies, results, settings):
         sweep_headline(doses),
         f"Dashed: {RETRAIN}, the target. Left: {len(doses)} settings; mild, classic and harsh are "
         f"those of the demo that this one started from. Right: with other seeds, {yours[0]} × "
-        f"{yours[1]:g} gives {seeds.min():.0f}~to~{seeds.max():.0f}%.",
+        f"{yours[1]:g} gives {seeds.min():.0f} to {seeds.max():.0f}%.",
         (1, 2), top=1.05, bottom=0.75, sharey=True, wspace=0.06, width_ratios=[5, 3.6],
     )  # fmt: skip
     doses = doses[doses.dose > 0]  # there is no place for 0 on a logarithmic axis
@@ -2134,8 +2138,8 @@ def run(name, settings):
     page, table, figures = experiment(settings)
     own = sorted(vars(settings).items() - vars(Settings(**defaults)).items())
     plain = "seed", "output", "csv", "dpi", "quiet"
-    how = [f"{VERSIONS}: {name}", f"seed~{settings.seed}"]
-    how += [f"{key}~{value}" for key, value in own if key not in plain]
+    how = [f"{VERSIONS}: {name}", f"seed {settings.seed}"]
+    how += [f"{key} {value}" for key, value in own if key not in plain]
     if not settings.quiet:
         say(page, "", wrapped(", ".join(how)))  # before anything can go wrong with a file
     look = {"format": "png", "dpi": settings.dpi, "metadata": {"Software": None}}  # no version

@@ -248,19 +248,19 @@ def test_what_other_seeds_give(settings):
         times.append(gaps[mu.ASCENT] / gaps[mu.NAIVE])
         outside += not mu.check_answers(comparison).passed["naive"]
         changed += results.predictions_changed[mu.RETRAIN] > 0
-    found = said(README, r"forget accuracy of # to #%, on average #%")
+    found = said(README, r"forget accuracy of # to #%\D+#%")
     assert found == pytest.approx([min(ends), max(ends), np.mean(ends)], abs=0.51)
-    found = said(README, r"with seeds 0 to 29 to # to # times the gap .*? .# in the middle")
+    found = said(README, r"# to # times that of doing nothing\D+#")
     assert found == pytest.approx([min(times), max(times), np.median(times)], rel=0.1)
-    assert said(README, "it is outside in # of 30") == pytest.approx([outside], abs=1)
-    assert "every third seed" not in README or abs(changed - 10) <= 2
+    assert said(README, "outside in # of 30") == pytest.approx([outside], abs=1)
+    assert abs(changed - 10) <= 2  # in a third of them
 
 
 @pytest.mark.slow
 def test_what_the_readme_says_of_the_study_and_the_sequence(full_study, full_sequence):
     table, worst = full_study[1], mu.summarise(full_study[1])
-    passing = worst.index[worst.passes]
-    assert list(passing.drop(list(mu.TRAINING))) == [mu.NEWTON]
+    never = worst.index[~worst.told_apart]
+    assert list(never.drop(list(mu.TRAINING))) == [mu.NEWTON]
     assert not worst.diverged.any()
     for kind in mu.REQUESTS:
         told = table.told_apart[kind]
@@ -331,9 +331,7 @@ def test_newton_keeps_to_its_own_optimum_while_the_clinic_leaves():
     rngs = [np.random.RandomState(100 + k) for k in range(12)]
     left = everybody.at(slice(58, None))
     fresh = [round(mean_p(mu.train_by_newton(left, settings, rng)), 2) for rng in rngs]
-    _, p, _, _, usual = said(
-        GUIDE, "each of # runs .*? a mean p of #; of # .*? # do, and most give #"
-    )
+    p, _, _, usual = said(GUIDE, r"a mean p of #\D+# fresh Newton Retrains, # do, and most give #")
     assert continued == pytest.approx([p] * 3, abs=0.005)
     assert max(set(fresh), key=fresh.count) == usual
     assert fresh.count(p) < 6
