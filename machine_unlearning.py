@@ -209,18 +209,19 @@ def tidy(features, y, classes):
     """
     if np.ndim(y) != 1:
         raise ValueError(f"the labels must be of shape (n,), they are of shape {np.shape(y)}")
-    features, y = pd.DataFrame(features), pd.Series(y)
+    features, y = pd.DataFrame(features).apply(pd.to_numeric, errors="coerce"), pd.Series(y)
     features.columns = features.columns.astype(str)
-    for name, column in {**features, "labels": y}.items():
+    for name, column in [*features.items(), ("labels", y)]:
         if column.isna().any():
-            raise ValueError(f"missing values in {name}")
+            raise ValueError(f"missing values in {name}, or words among numbers")
     if len(y) != len(features):
-        raise ValueError(f"{len(y)} labels for {len(features)} rows of features")
-    found = sorted(y.unique())
-    names = list(classes) if isinstance(found[0], str) else found
-    if len(found) != 2 or set(found) != set(names):
+        raise ValueError(f"there are {len(y)} labels for {len(features)} rows of features")
+    found = sorted(y.unique().tolist(), key=str)
+    words = [isinstance(label, str) for label in found]
+    if len(found) != 2 or (any(words) and set(found) != set(classes)):
         raise ValueError(f"the labels must be of two classes, {classes}; they are {found}")
-    return features.astype(float), (y == names[1]).to_numpy(int)
+    second = classes[1] if any(words) else max(found)
+    return features.astype(float), (y == second).to_numpy(int)
 
 
 def split(cohort, settings, rng):
@@ -379,7 +380,8 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
     def predict(self, X):
         """The more probable class (n,) of each row of X (n, d)."""
-        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+        z = self.decision_function(X)
+        return self.classes_[(z > 0).astype(int)]
 
     # What scikit-learn expects of a classifier, so that clone, score and pipelines work
 
@@ -1033,7 +1035,7 @@ def summarise(table):
     target = table.loc[same].set_axis(table.index)
     columns = {
         "told_apart": table.told_apart,
-        "points_lost": 100 * (target.test_accuracy - table.test_accuracy) + 0.0,  # not "-0.0"
+        "points_lost": 100 * (target.test_accuracy - table.test_accuracy).clip(lower=0),
         "time": table.seconds / target.seconds,
         "diverged": table.gap_to_retrained.isna(),
     }
@@ -1434,7 +1436,7 @@ def draw_bars(ax, title, values, form):
     ends = ax.barh(values.index, 1.03 * values.max(), alpha=0)
     for name, number in zip(values.index, ax.bar_label(ends, values.map(form.format), padding=3)):
         number.set(color=COLORS.get(name, INK), size=12)
-    ax.set(xlim=(0, 1.5 * values.max()), ylim=(len(values) - 0.4, -0.6), xticks=[])
+    ax.set(xlim=(0, 1.5 * values.max() or 1), ylim=(len(values) - 0.4, -0.6), xticks=[])
     ax.set_title(title)
     ax.spines["bottom"].set_visible(False)
     ax.tick_params(length=0)
@@ -1504,8 +1506,8 @@ def performance_figure(comparison):
     passed, n = check_answers(comparison).passed, len(data.asked)
     fig, (*bars, dots) = new_figure(
         4.1,
-        f"Ascent {'is as accurate' if passed['useful'] else 'harms everybody'}; its gap to the "
-        f"target is {times_the_gap(results)} times that of doing nothing",
+        f"Ascent {'is as accurate' if passed['useful'] else 'harms everybody'}; its gap is "
+        f"{times_the_gap(results)} times that of doing nothing",
         f"Dashed: {RETRAIN}, which never saw the {n:,} to be forgotten; its accuracies are the "
         "target. Dotted: 50%, the aim of the demo that this one started from. Gap: mean difference "
         f"from {RETRAIN} in the probability of {data.classes[1]} on the {n:,}; green band: ten "
@@ -1578,20 +1580,23 @@ def concrete_figure(comparison):
     draw_patients(who, data, ringed=False)
     draw_patients(who, data, ringed=True)
     who.set_title(f"{n:,} of {len(data.train.y):,} asked to be forgotten")
-    for ax, name, when in ((before, ORIGINAL, "Before"), (after, ASCENT, "After")):
+    for ax, name, when, side in (
+        (before, ORIGINAL, "Before", -28), (after, ASCENT, "After", 28)
+    ):  # fmt: skip
         draw_map(ax, comparison, name)
         draw_patients(ax, data, ringed=True)
         rows = data.features.iloc[data.asked[wrong[name]]].to_numpy()
         size = np.clip(1300 / np.sqrt(n), 12, 150)  # a cross is larger than its ring
         ax.scatter(*rows.T, color=INK, marker="x", s=size, linewidth=1.6, zorder=4)
         ax.set_title(f"{when}: {(~wrong[name]).sum():,} right, {wrong[name].sum():,} wrong (×)")
-        note(fall, f"{accuracy[name]:.1f}%", (when, accuracy[name]), (0, -14), color=RED)
+        place = (side, -9 if accuracy[name] > 15 else 9)
+        note(fall, f"{accuracy[name]:.1f}%", (when, accuracy[name]), place, color=RED)
     fall.plot(["Before", "After"], accuracy[[ORIGINAL, ASCENT]], color=RED, marker="o", linewidth=2)
     target = f"{RETRAIN}, the target: {accuracy[RETRAIN]:.1f}%"
     fall.axhline(accuracy[RETRAIN], **TARGET_LINE, label=target)
     fall.axhline(50, **HALF_LINE, label="50%: the aim of an earlier demo")
     fall.set(title=f"Accuracy on the {n:,}, %", xlim=(-0.5, 1.5), ylim=(0, 104))
-    fall.legend(loc="lower left")
+    fall.legend(loc="best")
     return fig
 
 
@@ -1625,8 +1630,8 @@ def patients_figure(comparison, n_rows=15):
     columns.append(("Prediction changed?", np.where(changed, after, "no")))
     table = ax.table(
         [*zip(*(words for _, words in columns))], bbox=[0, 0, 1, 1], colLoc="right",
-        colLabels=[name.replace(" ", "\n", 1) for name, _ in columns],
-        colWidths=[0.09] + [0.1] * (len(columns) - 6) + [0.11] + [0.17] * 3 + [0.13],
+        colLabels=[name.replace(" ", "\n") for name, _ in columns],
+        colWidths=[0.085] + [0.115] * (len(columns) - 6) + [0.105] + [0.165] * 3 + [0.125],
     )  # fmt: skip
     table.auto_set_font_size(False)
     table.set_fontsize(11.5)
@@ -1687,7 +1692,7 @@ def demo_page(comparison):
     table = pd.DataFrame({
         "ms": (1000 * results.seconds).map("{:.1f}".format),
         **{name: results[f"{name}_accuracy"].map(percent) for name in ("test", "retain", "forget")},
-        "changed": results.predictions_changed, "harmed": results.newly_wrong,
+        "changed": results.predictions_changed.map(str), "harmed": results.newly_wrong.map(str),
         "gap": results.gap_to_retrained.map("{:.4f}".format),
         "AUC": results.attack_auc.map("{:.3f}".format),
     }).rename_axis(None)  # fmt: skip
@@ -1705,10 +1710,11 @@ CLASSIC = {(100, 0.5): "mild", (145, 0.7): "classic", (200, 1.0): "harsh"}
 
 def sweep_headline(doses):
     """What ascent does to the two accuracies."""
-    if doses.forget_accuracy.nunique() == doses.test_accuracy.nunique() == 1:
-        return "Ascent changes neither accuracy, whatever the dose"
+    both = doses[["test_accuracy", "forget_accuracy"]]
+    fell = both.loc[doses.dose.idxmax()] < both.loc[doses.dose.idxmin()]
     apart = 100 * (doses.test_accuracy - doses.forget_accuracy).abs().max()
-    return f"Ascent lowers both accuracies together: they are at most {apart:.0f} points apart"
+    verb = "lowers" if fell.all() else "does not lower"
+    return f"Ascent {verb} both accuracies together: they are at most {apart:.0f} points apart"
 
 
 @in_our_style
@@ -1722,7 +1728,7 @@ def sweep_figure(doses, accuracies, results, settings):
         f"Dashed: {RETRAIN}, the target. Left: {len(doses)} settings; mild, classic and harsh are "
         f"those of the demo that this one started from. Right: with other seeds, {yours[0]} × "
         f"{yours[1]:g} gives {seeds.min():.0f} to {seeds.max():.0f}%.",
-        (1, 2), top=1.05, bottom=0.75, sharey=True, wspace=0.06, width_ratios=[5, 3.6],
+        (1, 2), top=1.1, bottom=0.75, sharey=True, wspace=0.06, width_ratios=[5, 3.6],
     )  # fmt: skip
     doses = doses[doses.dose > 0]  # there is no place for 0 on a logarithmic axis
     for name, look in (
@@ -1737,7 +1743,7 @@ def sweep_figure(doses, accuracies, results, settings):
         note(left, name, (epochs * multiplier, 106), (0, 7 if name != "yours" else 22))
     left.set(xscale="log", ylim=(0, 106), ylabel="accuracy, %")
     left.set(xlabel="dose: epochs of ascent × multiplier")
-    left.set_title(f"Seed {settings.seed}, any dose", y=1.1)
+    left.set_title(f"Seed {settings.seed}, any dose", y=1.13)
     left.xaxis.set_major_formatter("{x:g}")
     left.legend(loc="lower left", handletextpad=0.4)
     colors = [COLORS.get(name, PALE) for name in accuracies]
@@ -1745,7 +1751,7 @@ def sweep_figure(doses, accuracies, results, settings):
     right.scatter([2], [ascent], s=60, color=RED, marker="D", zorder=3)
     note(right, f"seed {settings.seed}: {ascent:.0f}%", (2, ascent), (-12, 0), ha="right")
     right.set_xticks(range(3), [name.replace(" ", "\n") for name in accuracies])
-    right.set_title(f"Forget accuracy, seeds {SEEDS[0]} to {SEEDS[-1]}", y=1.1)
+    right.set_title(f"Forget accuracy, seeds {SEEDS[0]} to {SEEDS[-1]}", y=1.13)
     right.set(xlim=(-0.6, 2.6), xlabel="")
     return fig
 
@@ -2027,6 +2033,7 @@ def sweep(settings):
 
 def study(settings):
     """Three requests, all methods, many trials, two attacks."""
+    make_request(RANDOM, settings)  # raises SettingsError before the work
     trials = run_trials(settings)
     table = attack_all(trials)
     page = study_page(table, optima_apart(trials), decimals_that_tell(trials))
@@ -2035,6 +2042,7 @@ def study(settings):
 
 def sequential(settings):
     """The same patients ask one by one; five strategies, and what a removal gives away."""
+    make_request(RANDOM, settings)  # raises SettingsError before the work
     ledger, observed = run_sequences(settings)
     summary = summarise_ledger(ledger)
     figures = {
@@ -2126,7 +2134,7 @@ def say(*lines, end="\n"):
     """Print; where nobody listens any more (| head), go on in silence."""
     try:
         print(*lines, sep="\n", end=end, flush=True)
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -2153,9 +2161,11 @@ def run(name, settings):
         finally:
             beside.unlink(missing_ok=True)
     written = [folder / file for file in figures]
-    if settings.csv:
-        table.to_csv(sys.stdout if settings.csv == "/dev/stdout" else csv)
-        written.append(csv)
+    if settings.csv == "/dev/stdout":
+        say(table.to_csv(), end="")
+    elif settings.csv:
+        table.to_csv(csv)
+    written += [csv] if settings.csv else []
     if not settings.quiet:
         say(*(f"wrote {file}" for file in written))
 

@@ -32,7 +32,7 @@ PLAIN = """
 import time; start = time.perf_counter()
 import numpy, matplotlib.pyplot as plt, sklearn, seaborn, pandas
 imported = time.perf_counter()
-for k, size in enumerate([(10, 3.9), (10, 8.8), (10, 9), (10, 6.65)]):
+for k, size in enumerate([(10, 4.1), (10, 8.8), (10, 9), (10, 6.65)]):
     fig, ax = plt.subplots(figsize=size)
     ax.plot(numpy.random.randn(400), numpy.random.randn(400), "o")
     ax.set(title="title", xlabel="x", ylabel="y")

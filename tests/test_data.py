@@ -1,115 +1,155 @@
-"""The patients, the split and the request."""
+"""Settings, patients, anybody's own data, the split and the request."""
+
+import re
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import example, given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn import config_context
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
 
 import machine_unlearning as mu
 
+RANGES = {  # default, lowest, highest; written out here on purpose
+    "patients": (500, 10, 10**6), "forget": (80, 1, 10**6), "trials": (64, 4, 10**4),
+    "seed": (42, 0, 2**32 - 1), "hidden": (20, 1, 10**3), "learning_rate": (0.1, 0, 10**3),
+    "epochs": (200, 0, 10**7), "unlearn_epochs": (145, 0, 10**7), "multiplier": (0.7, 0, 10**6),
+    "dpi": (150, 10, 1200),
+}  # fmt: skip
 
-def divided(settings, seed):
-    rng = np.random.RandomState(seed)
-    return mu.split(mu.hospital(settings, rng), settings, rng)
+
+@pytest.mark.parametrize("name", RANGES)
+def test_both_ends_of_a_range_are_accepted_and_one_beyond_is_not(name):
+    default, low, high = RANGES[name]
+    for value in (default, low, high):
+        assert getattr(mu.Settings(**{name: value}), name) == value
+    assert getattr(mu.Settings(), name) == default
+    below, above = low - 1, high + 1
+    if isinstance(default, float):
+        below, above = np.nextafter(low, -1), np.nextafter(high, 1e9)
+    for value in (below, above, float("nan"), float("inf"), -float("inf")):
+        flag = "--" + name.replace("_", "-")
+        with pytest.raises(mu.SettingsError, match=f"^{flag} .* {low:,} to {high:,}$"):
+            mu.Settings(**{name: value})
 
 
-def test_patients_are_the_published_ones():
-    patients = mu.make_patients()
+@pytest.mark.parametrize("n", [7, 500])
+def test_patients_are_drawn_as_published(n):
+    patients = mu.make_patients(n)
     assert list(patients.columns) == ["patient_id", "age", "glucose", "diagnosis"]
-    assert list(patients.patient_id) == list(range(1000, 1500))
-    assert (patients.diagnosis == ["Healthy"] * 250 + ["Diabetic"] * 250).all()
+    assert list(patients.patient_id) == list(range(1000, 1000 + n))
+    few, more = n // 2, n - n // 2
+    assert list(patients.diagnosis) == ["Healthy"] * few + ["Diabetic"] * more
     rng = np.random.RandomState(42)
-    for diagnosis, age, glucose in [
-        ("Healthy", (40, 10), (100, 15)),
-        ("Diabetic", (55, 12), (150, 20)),
-    ]:
-        group = patients[patients.diagnosis == diagnosis]
-        np.testing.assert_array_equal(group.age, rng.normal(*age, 250))
-        np.testing.assert_array_equal(group.glucose, rng.normal(*glucose, 250))
+    healthy = rng.normal(40, 10, few), rng.normal(100, 15, few)
+    diabetic = rng.normal(55, 12, more), rng.normal(150, 20, more)
+    assert_array_equal(patients[["age", "glucose"]].T, np.hstack([healthy, diabetic]))
+    rng = np.random.RandomState(42)  # is advanced
+    assert mu.make_patients(n, rng).equals(patients)
+    assert not mu.make_patients(n, rng).equals(patients)
+    for wrong, error in [(1, ValueError), (2.5, TypeError), ("x", TypeError)]:
+        with pytest.raises(error, match="n_patients"):
+            mu.make_patients(wrong)
 
 
-def test_a_generator_is_advanced_and_an_int_is_not():
-    rng = np.random.RandomState(1)
-    first, second = mu.make_patients(20, rng), mu.make_patients(20, rng)
-    assert not np.array_equal(first.age, second.age)
-    assert first.equals(mu.make_patients(20, 1))
-    assert mu.make_patients(20, 1).equals(mu.make_patients(20, 1))
+def test_labels_belong_to_their_patients(patients, abstract, clinical):
+    assert_array_equal(abstract.data.features, abstract.data.train.X)  # as they are
+    assert_array_equal(patients.data.features.index >= 1250, patients.data.train.y)
+    for columns in ([0], [0, 1, 1]):  # the table takes one feature or three
+        assert own(AGES.to_numpy()[:, columns])[1].notna().all(axis=None)
+    assert clinical.data.train.y.sum() + clinical.data.test.y.sum() == 212  # malignant
 
 
-@pytest.mark.parametrize(("wrong", "error"), [(1, ValueError), (2.5, TypeError), ("x", TypeError)])
-def test_impossible_numbers_of_patients(wrong, error):
-    with pytest.raises(error, match="n_patients"):
-        mu.make_patients(wrong)
+TWO = "well", "ill"  # not in the order of the alphabet
+Y = np.random.RandomState(1).permutation(np.repeat([0, 1], 20))
+WORDS, SHUFFLED = np.array(TWO)[Y], np.random.RandomState(2).permutation(40)
+AGES = pd.DataFrame({"age": 50.0 + 7 * Y + np.arange(40) % 9, "sugar": 90.0 + np.arange(40)})
+LABELS = [
+    Y, Y == 1, Y + 1, 2 * Y - 1, 3.0 + 4 * Y, Y.astype(object), pd.Series(Y, SHUFFLED), WORDS,
+    WORDS.tolist(), pd.Categorical(WORDS), pd.Series(WORDS, SHUFFLED), pd.Series(Y, dtype="Int64"),
+    pd.Series(WORDS, dtype="string"), pd.Series(Y == 1, dtype="boolean"),
+]  # fmt: skip
+FEATURES = [
+    AGES.to_numpy(), AGES.to_numpy().tolist(), AGES.astype(int), AGES.astype("Float64"),
+    AGES.set_axis([7, 3], axis=1), AGES.set_axis(["Patient", "method"], axis=1),
+    AGES.set_axis([5] * 40), AGES.set_axis([f"p{i}" for i in SHUFFLED]),
+]  # fmt: skip
 
 
-@hypothesis_settings(deadline=None, max_examples=40)
-@given(patients=st.integers(20, 400), share=st.floats(0.02, 0.6), seed=st.integers(0, 2**32 - 1))
-def test_forget_retain_and_test_are_disjoint_and_complete(patients, share, seed):
-    settings = mu.Settings(patients=patients, forget=max(1, int(share * 0.8 * patients)), seed=seed)
-    try:
-        data = divided(settings, seed)
-    except mu.SettingsError:
+def own(features=AGES, y=Y, scaler=None):
+    """The data and the models' metrics of a cohort of one's own."""
+    cohort = features, y, TWO, scaler or StandardScaler()
+    settings = mu.Settings(patients=40, forget=6, epochs=20, unlearn_epochs=20)
+    comparison = mu.compare(lambda *_: cohort, settings, repeats=1, n_others=0)
+    return comparison.data, comparison.results.drop(columns="seconds")
+
+
+@pytest.mark.parametrize("output", ["default", "pandas"])  # of all of scikit-learn's scalers
+@pytest.mark.parametrize(
+    ("what", "given"),
+    [("y", y) for y in LABELS] + [("features", table) for table in FEATURES]
+    + [("scaler", StandardScaler().set_output(transform="pandas"))],
+)  # fmt: skip
+def test_own_data_work_whatever_they_look_like_and_are_left_alone(what, given, output):
+    before = mu.copy.deepcopy(given)
+    plain, expected = own()
+    with config_context(transform_output=output):
+        data, table = own(**{what: given})
+    pd.testing.assert_frame_equal(table, expected)
+    assert_array_equal(data.train.y, plain.train.y)
+    assert_array_equal(data.features, plain.features)
+    assert {data.train.y.dtype, *data.features.dtypes} == {np.dtype(int), np.dtype(float)}
+    assert all(isinstance(name, str) for name in data.features.columns)
+    if what != "scaler":
+        pd.testing.assert_frame_equal(pd.DataFrame(given), pd.DataFrame(before))
+
+
+def test_own_data_that_cannot_be_read_are_named():
+    for bad, *words in [
+        (AGES.assign(age=[np.nan] * 40), "missing values in age"), (Y[:-1], "39 labels for 40"),
+        (AGES.assign(sugar=[pd.NA, *Y[1:]]), "in sugar"), ([*Y, 1], "41 labels for 40"),
+        (np.diag([np.nan] * 40), "values in 0"), (Y[:, None], "labels", "(n,)", "(40, 1)"),
+        ([None, *WORDS[1:]], "in labels"), (Y * 0, "two classes, ('well', 'ill')", "are [0]"),
+        ([np.nan, *Y[1:]], "in labels"), (np.arange(40) % 3, "two classes", "are [0, 1, 2]"),
+        (["sick", "well"] * 20, "two classes, ('well', 'ill')", "are ['sick', 'well']"),
+        (AGES.astype(object).assign(sugar=["high", *Y[1:]]), "in sugar", "words"),
+        (AGES.assign(age=Y * np.nan).set_axis(["a", "a"], axis=1), "in a,"),
+        (["ill", 1] * 20, "are [1, 'ill']"),
+        (["ill"] * 40, "are ['ill']"), (["so", *WORDS[1:]], "are ['ill', 'so', 'well']"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError) as caught:
+            own(**{"features" if np.ndim(bad) == 2 and np.shape(bad)[1] > 1 else "y": bad})
+        said = re.sub(r"np\.\w+\(([^)]*)\)", r"\1", str(caught.value))
+        assert all(part in said for part in words), said
+
+
+@examples(deadline=None, max_examples=60, database=None)
+@given(patients=st.integers(10, 60), forget=st.integers(1, 60), seed=st.integers(0, 2**32 - 1))
+@example(patients=500, forget=80, seed=42)
+@example(patients=500, forget=10, seed=42)  # nested: they ask in the same order
+@example(patients=20, forget=16, seed=0)
+def test_the_sets_are_disjoint_complete_and_of_both_classes(patients, forget, seed):
+    settings = mu.Settings(patients, forget, seed=seed)
+    rng = np.random.RandomState(seed)
+    features, y, *_ = cohort = mu.hospital(settings, rng)
+    again = mu.copy.deepcopy(rng)
+    X = ((features - features.mean()) / features.std(ddof=0)).to_numpy()
+    train, test = train_test_split(np.arange(patients), test_size=0.2, random_state=seed)
+    order = again.permutation(len(train))
+    asked, retain = train[order[:forget]], train[np.sort(order[forget:])]
+    if set(y[retain]) != {0, 1}:
+        with pytest.raises(mu.SettingsError, match=f"^--forget {forget}: both classes"):
+            mu.split(cohort, settings, rng)
         return
-    assert len(data.forget.y) == settings.forget
-    assert len(data.retain.y) + len(data.forget.y) == len(data.train.y)
-    assert len(data.test.y) == int(np.ceil(0.2 * patients))
-    everybody = np.concatenate([data.retain.X, data.forget.X, data.test.X])
-    assert len(np.unique(everybody, axis=0)) == patients
-    assert set(data.retain.y) == {0, 1}
-    np.testing.assert_array_equal(data.train.X[data.asked], data.forget.X)
-    np.testing.assert_array_equal(data.train.y[data.asked], data.forget.y)
-
-
-def test_features_are_standardised_over_everybody(patients):
-    everybody = np.concatenate([patients.data.train.X, patients.data.test.X])
-    np.testing.assert_allclose(everybody.mean(axis=0), 0, atol=1e-12)
-    np.testing.assert_allclose(everybody.std(axis=0), 1, atol=1e-12)
-    real = patients.data.cohort.scaler.transform(patients.data.features)
-    np.testing.assert_array_equal(real, patients.data.train.X)
-
-
-def test_labels_belong_to_their_patients(patients):
-    diabetic = patients.data.features.index >= 1250
-    np.testing.assert_array_equal(patients.data.train.y, diabetic)
-
-
-def test_the_request_is_nested():
-    """The first 10 of a request for 80 are the request for 10: they ask in the same order."""
-    many = divided(mu.Settings(), 42)
-    few = divided(mu.Settings(forget=10), 42)
-    np.testing.assert_array_equal(few.asked, many.asked[:10])
-
-
-def test_no_class_may_vanish_and_the_bound_is_exact():
-    with pytest.raises(mu.SettingsError, match="1 to ") as caught:
-        divided(mu.Settings(patients=20, forget=16), 0)
-    most = int(str(caught.value).split("1 to ")[1].split(",")[0])
-    data = divided(mu.Settings(patients=20, forget=most), 0)
-    assert set(data.retain.y) == {0, 1}
-    with pytest.raises(mu.SettingsError):
-        divided(mu.Settings(patients=20, forget=most + 1), 0)
-
-
-@pytest.mark.parametrize(("n_ill", "expected"), [(0, {False}), (2, {False, True})])
-def test_rows_of_which_nobody_may_leave_are_too_few(n_ill, expected):
-    """A single row may ask where both classes remain, and nobody where they never do."""
-    settings = mu.Settings(patients=10, forget=1)
-    outcomes = set()
-    for seed in range(60):
-        seeded = mu.replace(settings, seed=seed)
-        y = np.repeat([1, 0], [n_ill, 10 - n_ill])
-        cohort = mu.hospital(seeded, np.random.RandomState(0))._replace(y=y)
-        train, _ = mu.train_test_split(np.arange(10), test_size=0.2, random_state=seed)
-        order = np.random.RandomState(seed).permutation(8)
-        remain = set(y[train[order[1:]]]) == {0, 1}
-        outcomes.add(remain)
-        if remain:
-            data = mu.split(cohort, seeded, np.random.RandomState(seed))
-            np.testing.assert_array_equal(data.asked, order[:1])
-        else:
-            with pytest.raises(
-                mu.SettingsError, match=r"^--patients 10: too few to keep both classes$"
-            ):
-                mu.split(cohort, seeded, np.random.RandomState(seed))
-    assert outcomes == expected
+    data = mu.split(cohort, settings, rng)
+    for rows, chosen in zip(data[-4:], (train, asked, retain, test)):
+        assert_allclose(rows.X, X[chosen], atol=1e-12)
+        assert_array_equal(rows.y, y[chosen])
+    assert sorted([*asked, *retain, *test]) == list(range(patients))
+    assert_array_equal(data.train.X[data.asked], data.forget.X)
+    assert_array_equal(data.features, features.iloc[train])
