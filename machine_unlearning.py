@@ -53,10 +53,11 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from joblib.parallel import get_active_backend
-from scipy import special
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
+from scipy.special import expit as sigmoid  # 1 / (1 + exp(-z)), without overflow
+from scipy.special import stdtrit
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.covariance import ledoit_wolf
 from sklearn.datasets import load_breast_cancer, make_classification
@@ -244,11 +245,6 @@ def split(cohort, settings, rng):
 
 
 # ---- The network --------------------------------------------------------------------------------
-
-
-def sigmoid(z):
-    """1 / (1 + exp(-z)), without overflow."""
-    return special.expit(z)
 
 
 class TwoLayerMLP(ClassifierMixin, BaseEstimator):
@@ -982,7 +978,7 @@ def estimate(sample):
 
     It takes the trials for independent, although the attack on one has learned from others.
     """
-    half = special.stdtrit(len(sample) - 1, 0.975) * sample.sem()
+    half = stdtrit(len(sample) - 1, 0.975) * sample.sem()
     ends = {"": sample.mean(), "_low": sample.mean() - half, "_high": sample.mean() + half}
     return {name + end: value[name] for name in sample for end, value in ends.items()}
 
