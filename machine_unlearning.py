@@ -1800,9 +1800,8 @@ def study_figure(table):
             tints[f"{heading}\n{kind}"] = told[kind].astype(float)
             if values is stronger:
                 words[f"{heading}\n{kind}"] += told[kind].map({True: " ×"}).fillna("")
-    words["time"], words["points\nlost"] = (
-        worst[column].map("{:.2f}".format) for column in ("time", "points_lost")
-    )
+    words["time"] = worst.time.map("{:.2f}".format)
+    words["points\nlost"] = worst.points_lost.map("{:.1f}".format)
     tints["time"] = tints["points\nlost"] = 0 * worst.time + 0.5
     fig, ax = new_figure(
         6.2,
