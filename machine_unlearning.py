@@ -1470,7 +1470,7 @@ def add_key(fig, data):
     handles = [Line2D([], [], linestyle="", label=label, **look) for label, look in marks]
     line = f"probability of {data.classes[1]} = 0.5"
     handles.append(Line2D([], [], color=INK, linewidth=1.8, label=line))
-    handles.append(Line2D([], [], **TARGET_LINE, label=f"the same line of {RETRAIN}"))
+    handles.append(Line2D([], [], **TARGET_LINE, label=f"{RETRAIN}'s line"))
     fig.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(0, 1 - 0.42 / fig.get_figheight()),
         ncols=5, handletextpad=0.4, columnspacing=1, handlelength=2, borderaxespad=0.3,
@@ -1496,7 +1496,7 @@ def performance_figure(comparison):
         f"Ascent {'keeps test accuracy' if passed['useful'] else 'harms everybody'}; its gap is "
         f"{times_the_gap(results)} times that of doing nothing",
         f"Dashed: {RETRAIN}, which never saw the {n:,} to be forgotten; its accuracies are the "
-        "target. Dotted: 50%, the aim of the demo that this one started from. Gap: mean difference "
+        "target. Dotted: 50%, the aim of an earlier demo. Gap: mean difference "
         f"from {RETRAIN} in the probability of {data.classes[1]} on the {n:,}; green band: ten "
         f"other retrains. {NAIVE} keeps the original's weights; its gap is "
         f"{'in' if passed['naive'] else 'out'}side the band. Ascent: {ASCENT}.",
@@ -1558,8 +1558,8 @@ def concrete_figure(comparison):
         9,
         f"A model that never saw the {n:,} gets {accuracy[RETRAIN]:.0f}% of them right; ascent "
         f"ends at {accuracy[ASCENT]:.0f}%",
-        f"Before: {ORIGINAL}. After: {ASCENT}, that is, gradient ascent. Wrong with {RETRAIN}: "
-        f"{wrong[RETRAIN].sum():,}, of whom {still:,} were wrong before.",
+        f"Before: {ORIGINAL}. After: {ASCENT}, that is, gradient ascent. {RETRAIN} is "
+        f"wrong about {wrong[RETRAIN].sum():,}, {still:,} of them as before.",
         (2, 2), top=1.2, wspace=0.16, hspace=0.3,
     )  # fmt: skip
     add_key(fig, data)
@@ -1713,7 +1713,7 @@ def sweep_figure(doses, accuracies, results, settings):
         5.2,
         sweep_headline(doses),
         f"Dashed: {RETRAIN}, the target. Left: {len(doses)} settings; mild, classic and harsh are "
-        f"those of the demo that this one started from. Right: with other seeds, {yours[0]} × "
+        f"those of an earlier demo. Right: with other seeds, {yours[0]} × "
         f"{yours[1]:g} gives {seeds.min():.0f} to {seeds.max():.0f}%.",
         (1, 2), top=1.1, bottom=0.75, sharey=True, wspace=0.06, width_ratios=[5, 3.6],
     )  # fmt: skip
@@ -1774,8 +1774,10 @@ def study_headline(table):
     told = summarise(table).told_apart.drop(list(TRAINING))
     never = list(told.index[~told])
     if len(never) == 1:
-        return f"Of {len(told)} ways to forget, only {never[0]} is never told from retraining"
-    return f"{len(never) or 'None'} of {len(told)} ways to forget are never told from retraining"
+        return f"Of {len(told)} ways to forget, only {never[0]} is never told apart from retraining"
+    return (
+        f"{len(never) or 'None'} of {len(told)} ways to forget are never told apart from retraining"
+    )
 
 
 @in_our_style
