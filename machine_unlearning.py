@@ -304,9 +304,9 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         _, _, W2, _ = self.unpack()
         A, z = self.forward(X)
         dz = sigmoid(z) - y  # (n,)  with respect to the logit: p - y
-        dH = np.outer(dz, W2) * (1 - A**2)  # (n, h)  the hidden units' inputs; tanh' = 1 - tanh^2
+        dH = (1 - A**2) * W2 * dz[:, None]  # (n, h)  the hidden units' inputs; tanh' = 1 - tanh^2
         dW1 = X.T @ dH  # (d, h)
-        db1 = dH.sum(axis=0)  # (h,)
+        db1 = np.ones(len(X)) @ dH  # (h,)  the sum over rows, faster than dH.sum(axis=0)
         dW2 = A.T @ dz  # (h,)
         db2 = dz.sum(keepdims=True)  # (1,)
         return np.concatenate([dW1.ravel(), db1, dW2, db2])

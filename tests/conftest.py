@@ -6,7 +6,6 @@ from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -23,18 +22,15 @@ COMMANDS = {  # experiment -> a command line that is quick
     "study": f"study {SMALL}",
     "sequential": "sequential --patients 80 --forget 15 --epochs 20 --hidden 8",
 }  # fmt: skip
-DEMO = [
-    "concrete_demonstration.png", "decision_boundaries.png", "patient_level_view.png",
-    "performance_metrics.png",
-]  # fmt: skip
-FILES = {
-    "demo": DEMO,
+FILES = {  # experiment -> the figures that it writes
+    "demo": ["concrete_demonstration.png", "decision_boundaries.png", "patient_level_view.png",
+             "performance_metrics.png"],
     "basic": ["basic_decision_boundaries.png", "basic_performance_metrics.png"],
     "clinical": ["clinical_decision_boundaries.png", "clinical_performance_metrics.png"],
     "sweep": ["parameter_sweep.png"],
     "study": ["method_study.png"],
     "sequential": ["removal_reveals.png", "sequential_requests.png"],
-}
+}  # fmt: skip
 
 
 def assert_page(page):
@@ -44,15 +40,15 @@ def assert_page(page):
     assert not re.search(r"\b(nan|None|inf|NaT|True|False)\b|-0\.?0*%?(?![\d.])", page)
 
 
-@pytest.fixture(scope="session")
-def settings():
-    return mu.Settings()
+def numbers(text):
+    found = re.findall(r"\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?", text)
+    return [float(number.replace(",", "")) for number in found]
 
 
 @pytest.fixture(scope="session")
-def patients(settings):
+def patients():
     """The comparison of the demo, made once; tests only read it."""
-    return mu.compare(mu.hospital, settings)
+    return mu.compare(mu.hospital, mu.Settings())
 
 
 @pytest.fixture(scope="session")
@@ -65,24 +61,6 @@ def clinical():
     return mu.compare(mu.wisconsin, mu.Settings(patients=569, forget=91))
 
 
-@pytest.fixture
-def rows():
-    """A small two-class data set that is not separable."""
-    rng = np.random.RandomState(0)
-    X = rng.randn(60, 2)
-    return X, (X.sum(axis=1) + rng.randn(60) > 0).astype(int)
-
-
-def main_in(folder, command):
-    """Run a command line here: its settings, the page, the files it made, and its table."""
-    command = [*command.split(), "--csv", str(folder / "table.csv"), "--output", str(folder)]
-    with redirect_stdout(StringIO()) as out:
-        assert mu.main(command) == 0
-    files = sorted(path.name for path in folder.glob("*.png"))
-    table, chosen = pd.read_csv(folder / "table.csv"), mu.parse_arguments(command)[1]
-    return SimpleNamespace(page=out.getvalue(), files=files, table=table, settings=chosen)
-
-
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory):
     """A function: what an experiment has printed and written, run once by the command line."""
@@ -91,7 +69,12 @@ def ran(tmp_path_factory):
     def run_once(name):
         if name not in done:
             folder = tmp_path_factory.mktemp(name)
-            done[name] = main_in(folder, f"{COMMANDS[name]} --dpi 30")
+            command = [*COMMANDS[name].split(), "--dpi", "30", "--output", str(folder)]
+            with redirect_stdout(StringIO()) as out:
+                assert mu.main([*command, "--csv", str(folder / "table.csv")]) == 0
+            files = sorted(path.name for path in folder.glob("*.png"))
+            table = pd.read_csv(folder / "table.csv")
+            done[name] = SimpleNamespace(page=out.getvalue(), files=files, table=table)
         return done[name]
 
     return run_once

@@ -1,7 +1,5 @@
 """Settings, patients, anybody's own data, the split and the request."""
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +7,6 @@ from hypothesis import example, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn import config_context
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
@@ -89,17 +86,15 @@ def own(features=AGES, y=Y, scaler=None):
     return comparison.data, comparison.results.drop(columns="seconds")
 
 
-@pytest.mark.parametrize("output", ["default", "pandas"])  # of all of scikit-learn's scalers
 @pytest.mark.parametrize(
     ("what", "given"),
     [("y", y) for y in LABELS] + [("features", table) for table in FEATURES]
     + [("scaler", StandardScaler().set_output(transform="pandas"))],
 )  # fmt: skip
-def test_own_data_work_whatever_they_look_like_and_are_left_alone(what, given, output):
+def test_own_data_work_whatever_they_look_like_and_are_left_alone(what, given):
     before = mu.copy.deepcopy(given)
     plain, expected = own()
-    with config_context(transform_output=output):
-        data, table = own(**{what: given})
+    data, table = own(**{what: given})
     pd.testing.assert_frame_equal(table, expected)
     assert_array_equal(data.train.y, plain.train.y)
     assert_array_equal(data.features, plain.features)
@@ -111,21 +106,18 @@ def test_own_data_work_whatever_they_look_like_and_are_left_alone(what, given, o
 
 def test_own_data_that_cannot_be_read_are_named():
     for bad, *words in [
-        (AGES.assign(age=[np.nan] * 40), "missing values in age"), (Y[:-1], "39 labels for 40"),
+        (AGES.assign(age=[np.nan] * 40), "in age"), (Y[:-1], "39 labels for 40"),
         (AGES.assign(sugar=[pd.NA, *Y[1:]]), "in sugar"), ([*Y, 1], "41 labels for 40"),
-        (np.diag([np.nan] * 40), "values in 0"), (Y[:, None], "labels", "(n,)", "(40, 1)"),
-        ([None, *WORDS[1:]], "in labels"), (Y * 0, "two classes, ('well', 'ill')", "are [0]"),
-        ([np.nan, *Y[1:]], "in labels"), (np.arange(40) % 3, "two classes", "are [0, 1, 2]"),
-        (["sick", "well"] * 20, "two classes, ('well', 'ill')", "are ['sick', 'well']"),
-        (AGES.astype(object).assign(sugar=["high", *Y[1:]]), "in sugar", "words"),
+        (AGES.astype(object).assign(sugar=["high", *Y[1:]]), "in sugar"),
         (AGES.assign(age=Y * np.nan).set_axis(["a", "a"], axis=1), "in a,"),
-        (["ill", 1] * 20, "are [1, 'ill']"),
-        (["ill"] * 40, "are ['ill']"), (["so", *WORDS[1:]], "are ['ill', 'so', 'well']"),
+        ([None, *WORDS[1:].tolist()], "in labels"), ([np.nan, *Y[1:]], "in labels"),
+        (Y[:, None], "labels", "(40, 1)"), (Y * 0, "('well', 'ill')", "are [0]"),
+        (np.arange(40) % 3, "are [0, 1, 2]"), (["ill", 1] * 20, "are [1, 'ill']"),
+        (["ill"] * 40, "are ['ill']"), (["so", *WORDS[1:].tolist()], "'ill', 'so', 'well'"),
     ]:  # fmt: skip
         with pytest.raises(ValueError) as caught:
             own(**{"features" if np.ndim(bad) == 2 and np.shape(bad)[1] > 1 else "y": bad})
-        said = re.sub(r"np\.\w+\(([^)]*)\)", r"\1", str(caught.value))
-        assert all(part in said for part in words), said
+        assert all(part in str(caught.value) for part in words), caught.value
 
 
 @examples(deadline=None, max_examples=60, database=None)

@@ -12,6 +12,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import machine_unlearning as mu
 
 
+@pytest.fixture
+def rows():
+    """A small two-class data set that is not separable."""
+    rng = np.random.RandomState(0)
+    X = rng.randn(60, 2)
+    return X, (X.sum(axis=1) + rng.randn(60) > 0).astype(int)
+
+
 def slopes(model, function, h):
     """Central differences of a function of a model, by weight."""
     here, differences = model.weights_, []

@@ -8,9 +8,8 @@ import copy
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
-from conftest import FILES, ROOT, full, run_sequence, run_study
+from conftest import FILES, ROOT, full, numbers, run_sequence, run_study
 from scipy.stats import norm
 
 import machine_unlearning as mu
@@ -25,13 +24,12 @@ SCRIPT = (ROOT / "machine_unlearning.py").read_text(encoding="utf-8")
 
 
 def demo_rows(comparison):
-    rows = []
-    for method, row in comparison.results.iterrows():
-        accuracies = 100 * row[["test_accuracy", "retain_accuracy", "forget_accuracy"]]
-        rows.append([method, *(f"{accuracy:.1f}%" for accuracy in accuracies),
-                     f"{row.predictions_changed:.0f}", f"{row.gap_to_retrained:.4f}",
-                     f"{row.attack_auc:.3f}"])  # fmt: skip
-    return rows
+    names = "test_accuracy", "retain_accuracy", "forget_accuracy"
+    return [
+        [method, *(f"{100 * row[name]:.1f}%" for name in names),
+         f"{row.predictions_changed:.0f}", f"{row.gap_to_retrained:.4f}", f"{row.attack_auc:.3f}"]
+        for method, row in comparison.results.iterrows()
+    ]  # fmt: skip
 
 
 def tuning_rows(doses):
@@ -54,11 +52,10 @@ def study_rows(study):
     """Both attacks with their limits, and the gap; bold where told apart."""
 
     def cell(row):
-        one, one_limit, whole, whole_limit = 100 * row[
-            ["attack_accuracy", "attack_limit", "vector_accuracy", "vector_limit"]
-        ].astype(float)
-        gap = f"{row.gap_to_retrained:.4f}" if row.gap_to_retrained >= 1e-6 else "0"
-        words = f"{one:.0f} ({one_limit:.0f}) / {whole:.0f} ({whole_limit:.0f}), {gap}"
+        attacks = (f"{100 * row[f'{attack}_accuracy']:.0f} ({100 * row[f'{attack}_limit']:.0f})"
+                   for attack in mu.ATTACKS)  # fmt: skip
+        gap = f"{row.gap_to_retrained:.4f}" if row.gap_to_retrained >= mu.SAME_OPTIMUM else "0"
+        words = f"{' / '.join(attacks)}, {gap}"
         return f"**{words}**" if row.told_apart else words
 
     return [[name, *(cell(study[1].loc[kind, name]) for kind in mu.REQUESTS)]
@@ -66,15 +63,16 @@ def study_rows(study):
 
 
 def sequential_rows(sequence):
-    summary = mu.summarise_ledger(sequence[0])
+    ledger, summary = sequence[0], mu.summarise_ledger(sequence[0])
+    forced = ledger.groupby(["request", "method"]).retrained.sum()
 
     def cell(kind, name):
         row = summary.loc[kind, name]
         words = f"{row.largest_gap:.1g}" if row.largest_gap > mu.SAME_OPTIMUM else "0"
         if name in (mu.NEWTON, mu.NEWTON_RETRAIN):
-            words += f"; another optimum at {row.elsewhere:.0f} of {row.requests:.0f}"
+            words += f"; another optimum at {row.elsewhere:.0f} of {ledger.asked.max()}"
         if name == mu.HEAD:
-            words += f"; {row.forced:.0f} forced retrains"
+            words += f"; {forced[kind, name]:.0f} forced retrains"
         return words
 
     return [[name, *(cell(kind, name) for kind in mu.SEQUENCES)] for name in mu.STRATEGIES]
@@ -158,17 +156,13 @@ def rewrite():
 
 
 @pytest.fixture(scope="session")
-def doses(patients, settings):
-    return mu.try_doses(patients, settings)
+def doses(patients):
+    return mu.try_doses(patients, mu.Settings())
 
 
 @pytest.mark.parametrize("name", ["demo", "tuning", "basic"])
 def test_the_tables(name, request):
     assert shown(name) == made(name, request.getfixturevalue(TABLES[name][2]))
-
-
-def numbers(text):
-    return [float(each) for each in re.findall(r"\d+(?:\.\d+)?(?:e-\d+)?", text)]
 
 
 TOLERANCES = {  # rounding differs between machines, 400 epochs enlarge it; which optimum is chance
@@ -182,23 +176,20 @@ TOLERANCES = {  # rounding differs between machines, 400 epochs enlarge it; whic
 def test_the_tables_of_the_long_experiments(name, request):
     results = request.getfixturevalue(TABLES[name][2])
     expected, found = made(name, results), shown(name)
-    assert found[:2] == expected[:2]
-    assert len(found) == len(expected)
+    assert (found[:2], len(found)) == (expected[:2], len(expected))
     for line, right in zip(found[2:], expected[2:]):
         assert line.split(" | ")[0] == right.split(" | ")[0]
-        assert re.sub(r"[-*]|\d[\d.,e]*", "", line) == re.sub(r"[-*]|\d[\d.,e]*", "", right)
         assert numbers(line) == pytest.approx(numbers(right), **TOLERANCES[name])
         gaps, right_gaps = ([x for x in numbers(each) if x < 1] for each in (line, right))
         if name != "recovered":
             assert gaps == pytest.approx(right_gaps, abs=3e-4, rel=1)
-    if name == "study":
-        for line, method in zip(found[2:], mu.METHODS):
-            for cell, kind in zip(line.strip("| ").split(" | ")[1:], mu.REQUESTS):
-                p = results[1].loc[(kind, method), ["attack_p", "vector_p"]].min()
-                assert 0.005 < p < 0.03 or cell.startswith("**") == (p <= mu.LEVEL), (kind, method)
+    for line, method in zip(found[2:], mu.METHODS if name == "study" else []):
+        for cell, kind in zip(line.strip("| ").split(" | ")[1:], mu.REQUESTS):
+            p = results[1].loc[(kind, method), ["attack_p", "vector_p"]].min()
+            assert 0.005 < p < 0.03 or cell.startswith("**") == (p <= mu.LEVEL), (kind, method)
 
 
-# ---- Numbers in the text ------------------------------------------------------------------------
+# ---- A few numbers in the text ------------------------------------------------------------------
 
 
 def said(text, pattern):
@@ -208,87 +199,16 @@ def said(text, pattern):
     return [float(number.replace(",", "")) for number in match.groups()]
 
 
-def test_numbers_of_the_demo(patients):
-    data, models, results, _ = patients
-    gaps, others = results.gap_to_retrained, mu.gaps_to_others(models[mu.RETRAIN], patients)
-    changed, harmed = results.loc[mu.ASCENT, ["predictions_changed", "newly_wrong"]]
-    times = round(gaps[mu.ASCENT] / gaps[mu.NAIVE])
-    assert said(README, "# times (?:as far|the gap|what it is)") == [times]
-    assert said(README, "changes # of 80: # from right to wrong, # from wrong to right") == [
-        changed, harmed, changed - harmed
-    ]  # fmt: skip
+def test_the_range_of_ten_retrains_and_the_worst_patient(patients):
+    others = mu.gaps_to_others(patients.models[mu.RETRAIN], patients)
+    assert len(others) == 10
     found = said(README, "# to # away from Full Retrain")
     assert found == pytest.approx([others.min(), others.max()], abs=5e-5)
-    p = {name: model.predict_proba(data.forget.X)[:, 1] for name, model in models.items()}
-    worst = [np.abs(p[name] - p[mu.RETRAIN]).max() for name in (mu.NAIVE, mu.ASCENT)]
+    worst = patients.results.worst_patient[[mu.NAIVE, mu.ASCENT]]
     assert said(README, "patient is off by #, after ascent by #") == pytest.approx(worst, abs=0.005)
-    longer = [mu.TwoLayerMLP(epochs=n, random_state=0).fit(*data.train) for n in (200, 3000)]
-    loss = [model.loss(*data.train) for model in longer]
-    found = said(README, "training loss has not .#, and # after 3,000 epochs")
-    assert found == pytest.approx(loss, abs=2e-3)
-
-
-def test_numbers_of_the_real_patients(clinical):
-    forget, gaps = 100 * clinical.results.forget_accuracy, clinical.results.gap_to_retrained
-    text = README.split("## Real patients")[1]
-    found = said(text, "predict #% of the forget set correctly, ascent #%")
-    assert found == pytest.approx([forget[mu.RETRAIN], forget[mu.ASCENT]], abs=0.05)
-    assert forget[mu.ORIGINAL] == forget[mu.RETRAIN]
-    found = said(text, "its gap is #") + said(text, "gap, #, is just outside")
-    assert found == pytest.approx(gaps[[mu.ASCENT, mu.NAIVE]], abs=5e-5)
 
 
 @pytest.mark.slow
-def test_what_other_seeds_give(settings):
-    ends, times, outside, changed = [], [], 0, 0
-    for seed in mu.SEEDS:
-        comparison = mu.compare(mu.hospital, mu.replace(settings, seed=seed), repeats=1)
-        results, gaps = comparison.results, comparison.results.gap_to_retrained
-        ends.append(100 * results.forget_accuracy[mu.ASCENT])
-        times.append(gaps[mu.ASCENT] / gaps[mu.NAIVE])
-        outside += not mu.check_answers(comparison).passed["naive"]
-        changed += results.predictions_changed[mu.RETRAIN] > 0
-    found = said(README, r"forget accuracy of # to #%\D+#%")
-    assert found == pytest.approx([min(ends), max(ends), np.mean(ends)], abs=0.51)
-    found = said(README, r"# to # times that of doing nothing\D+#")
-    assert found == pytest.approx([min(times), max(times), np.median(times)], rel=0.1)
-    assert said(README, "outside in # of 30") == pytest.approx([outside], abs=1)
-    assert abs(changed - 10) <= 2  # in a third of them
-
-
-@pytest.mark.slow
-def test_what_the_readme_says_of_the_study_and_the_sequence(full_study, full_sequence):
-    table, worst = full_study[1], mu.summarise(full_study[1])
-    never = worst.index[~worst.told_apart]
-    assert list(never.drop(list(mu.TRAINING))) == [mu.NEWTON]
-    assert not worst.diverged.any()
-    for kind in mu.REQUESTS:
-        told = table.told_apart[kind]
-        assert told[[mu.NAIVE, mu.ASCENT, mu.PLUS, mu.INFLUENCE, mu.TUNE]].all()
-        assert table.gap_to_retrained[kind, mu.NEWTON] < mu.SAME_OPTIMUM
-    found = said(README, "median error is # years and # mg/dL")
-    assert found == pytest.approx(numbers(recovered_rows(full_sequence)[0][1]), abs=0.1)
-
-
-def hidden_units(model):
-    """How many different hidden units there are, up to sign."""
-    W1, b1, W2, _ = model.unpack()
-    units = np.vstack([W1, b1, W2]).T
-    return len(np.unique(np.round(units * np.sign(units[:, -1:]), 3), axis=0))
-
-
-@pytest.mark.parametrize("kind", mu.REQUESTS)
-def test_the_optimum_needs_few_hidden_units(kind):
-    """All 20 are copies of one, and while the clinic is in, of three; descent stops before that."""
-    settings = full("study")
-    forget, retain, _ = mu.make_request(kind, settings)
-    for rows, units in ((retain, 1), (mu.together(forget, retain), 3 if kind == mu.CLINIC else 1)):
-        optimum = mu.train_by_newton(rows, settings, np.random.RandomState(0))
-        assert hidden_units(optimum) == units
-    by_descent = mu.train_by_descent(retain, settings, np.random.RandomState(0))
-    assert hidden_units(by_descent) == 20
-
-
 def test_how_accurate_the_head_is():
     settings, found = full("sequential"), []
     for kind in (mu.RANDOM, mu.CLINIC):
@@ -303,38 +223,12 @@ def test_how_accurate_the_head_is():
 
 
 def test_what_the_certificate_permits():
-    c = np.sqrt(2 * np.log(1.5 / mu.CertifiedHead.DELTA))
     epsilon, delta = mu.CertifiedHead.EPSILON, mu.CertifiedHead.DELTA
-    one_version = 100 * norm.cdf(epsilon / (2 * c))
+    one_version = 100 * norm.cdf(epsilon / 2 / np.sqrt(2 * np.log(1.5 / delta)))
     pair = 100 * (np.exp(epsilon) + delta) / (1 + np.exp(epsilon))
     found = said(GUIDE, "at most #% of cases.*?would permit #%")
     assert found == [round(one_version, 1), round(pair)]
     assert said(GUIDE, "\u03c3 = #") == [mu.CertifiedHead.SIGMA]
-
-
-@pytest.mark.slow
-def test_newton_keeps_to_its_own_optimum_while_the_clinic_leaves():
-    """The mean p of those who left after 58 of the 80 requests."""
-    settings = full("sequential")
-    forget, retain, _ = mu.make_request(mu.CLINIC, settings)
-    everybody, gone = mu.together(forget, retain), forget.X[:58]
-
-    def mean_p(model):
-        return model.predict_proba(gone)[:, 1].mean()
-
-    continued = []
-    for seed in range(3):
-        model = mu.train_by_newton(everybody, settings, np.random.RandomState(seed))
-        for asked in range(1, 59):
-            model = mu.newton(model, everybody.at(slice(asked, None)), None, settings, None)
-        continued.append(mean_p(model))
-    rngs = [np.random.RandomState(100 + k) for k in range(12)]
-    left = everybody.at(slice(58, None))
-    fresh = [round(mean_p(mu.train_by_newton(left, settings, rng)), 2) for rng in rngs]
-    p, _, _, usual = said(GUIDE, r"a mean p of #\D+# fresh Newton Retrains, # do, and most give #")
-    assert continued == pytest.approx([p] * 3, abs=0.005)
-    assert max(set(fresh), key=fresh.count) == usual
-    assert fresh.count(p) < 6
 
 
 # ---- The rest of the READMEs --------------------------------------------------------------------
@@ -363,36 +257,30 @@ def test_links_inside_the_project_lead_somewhere(where):
         path, _, anchor = target.partition("#")
         file = (PATHS[where].parent / path).resolve() if path else PATHS[where]
         assert file.is_file(), target
-        headings = (
-            re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.M) if anchor else []
-        )
-        slugs = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
-        assert not anchor or anchor in slugs, target
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.M)
+            slugs = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
+            assert anchor in slugs, target
 
 
 def test_the_readmes_cells_run_as_pasted(tmp_path, monkeypatch, capsys):
     """Your own data: 300 patients, labels as words, in any order."""
     monkeypatch.chdir(tmp_path)
     cells = re.findall(r"```python\n(.*?)```", README, re.S)
-    (own,) = (cell for cell in cells if "read_csv" in cell)
-    ((*columns, label),) = re.findall(r'\[\["(.+?)", "(.+?)"\]\], table\["(.+?)"\]', own)
-    (classes,) = re.findall(r'\("(\w+)", "(\w+)"\)', own)
     table = mu.make_patients(300, 0).sample(frac=1, random_state=0)
-    words = table["diagnosis"].map(dict(zip(mu.GROUPS, classes)))
-    table = pd.DataFrame({label: words, **dict(zip(columns, (table.age, table.glucose)))})
-    table.to_csv(re.search(r'read_csv\("(.+?)"\)', own)[1])  # with the index, as many files
+    table["label"] = table.diagnosis.map({"Healthy": "well", "Diabetic": "ill"})
+    table.rename(columns={"glucose": "blood sugar"}).to_csv("my_patients.csv")
     space, shown = {}, []
     for cell in cells:
         *before, last = ast.parse(cell).body
         exec(compile(ast.Module(before, []), "cell", "exec"), space)
         shown.append(eval(compile(ast.Expression(last.value), "cell", "eval"), space))
-        if cell == own:
+        if "my_patients.csv" in cell:
             results = space["comparison"].results
             assert (results.test_accuracy[[mu.ORIGINAL, mu.RETRAIN]] > 0.85).all()
             assert mu.finding(space["comparison"])[:40] in capsys.readouterr().out
-            assert classes[1] in mu.performance_figure(space["comparison"]).texts[1].get_text()
+            assert "ill" in mu.performance_figure(space["comparison"]).texts[1].get_text()
     assert all(value is not None for value in shown)
-    assert shown[0]._repr_png_().startswith(b"\x89PNG")
 
 
 def test_requirements_and_script_header_agree():

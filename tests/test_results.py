@@ -51,10 +51,10 @@ def test_golden_probabilities_and_the_first_fifteen_patients(patients):
     assert list(asked[changed][:5]) == [1201, 1113, 1239, 1179, 1213]
 
 
-def test_the_same_again_without_others_and_with_the_global_generator_disturbed(patients, settings):
+def test_the_same_again_without_others_and_with_the_global_generator_disturbed(patients):
     np.random.seed(7)  # noqa: NPY002
     state = np.random.get_state()[1].copy()  # noqa: NPY002
-    again = mu.compare(mu.hospital, settings, repeats=1, n_others=0)
+    again = mu.compare(mu.hospital, mu.Settings(), repeats=1, n_others=0)
     assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     columns = patients.results.columns.drop("seconds")
     pd.testing.assert_frame_equal(again.results[columns], patients.results[columns])
@@ -65,13 +65,6 @@ def test_time_is_the_median_of_the_repeats(monkeypatch):
     clock = iter([0, 5, 10, 12, 20, 29])  # three runs of 5, 2 and 9 seconds
     monkeypatch.setattr(mu.time, "perf_counter", lambda: next(clock))
     assert mu.timed(lambda *given: given[:2], 1, 2, rng=None) == ((1, 2), 5)
-
-
-def test_the_gaps_of_ten_other_retrains(patients):
-    gaps = mu.gaps_to_others(patients.models[mu.RETRAIN], patients)
-    assert len(gaps) == len(patients.others) == 10
-    spread = [gaps.min(), np.median(gaps), gaps.max()]
-    assert_allclose(spread, [0.00028, 0.00067, 0.00282], atol=5e-6)
 
 
 def changed(comparison, row, column, value):
@@ -103,27 +96,23 @@ def test_a_check_passes_at_its_limits_and_not_beyond(patients, naive_gap, target
             assert passed == (value in (low, high))
 
 
-def test_the_sweep(patients, settings, monkeypatch):
-    doses, data = mu.try_doses(patients, settings), patients.data
-    assert len(doses) == 42
-    three = doses.loc[[(100, 0.5), (145, 0.7), (200, 1.0)], ["test_accuracy", "forget_accuracy"]]
-    assert_allclose(three, [(0.93, 0.9), (0.71, 0.7), (0.08, 0.05)])
+def test_the_sweep(patients, monkeypatch):
     monkeypatch.setattr(mu, "EPOCHS", (20, 10))
     monkeypatch.setattr(mu, "MULTIPLIERS", (0.3,))
-    chosen = mu.replace(settings, unlearn_epochs=15, multiplier=0.2)
-    doses = mu.try_doses(patients, chosen)
+    doses = mu.try_doses(patients, mu.Settings(unlearn_epochs=15, multiplier=0.2))
     assert doses.index.names == ["epochs", "multiplier"]
     assert list(doses.index) == [(e, m) for e in (10, 15, 20) for m in (0.2, 0.3)]
     assert_allclose(doses.dose, [2, 3, 3, 4.5, 4, 6])
-    model = mu.copy.deepcopy(patients.models[mu.ORIGINAL]).unlearn(*data.forget, 15, 0.3)
+    data, original = patients.data, patients.models[mu.ORIGINAL]
+    model = mu.copy.deepcopy(original).unlearn(*data.forget, 15, 0.3)
     gaps = [mu.gap_to_retrained(model, other, data.forget.X) for other in patients.others]
     found = doses.loc[(15, 0.3), ["gap_to_others", "test_accuracy"]]
     assert_allclose(found, [np.mean(gaps), model.score(*data.test)])
 
 
-def test_other_seeds(settings, monkeypatch):
+def test_other_seeds(monkeypatch):
     monkeypatch.setattr(mu, "SEEDS", (3, 42))
-    table = mu.try_seeds(settings)
+    table = mu.try_seeds(mu.Settings())
     assert table.loc[42].to_dict() == {mu.ORIGINAL: 0.95, mu.RETRAIN: 0.95, mu.ASCENT: 0.7}
     assert list(table.index) == [3, 42]
     assert not table.loc[3].equals(table.loc[42])

@@ -20,14 +20,14 @@ KEYS = [(kind, name) for kind in mu.REQUESTS for name in mu.METHODS]
      (mu.CLINIC, 80, 80, [-1.9297, -1.3223, 0.3155, 0.2392]),
      (mu.ATYPICAL, 20, 12, [0.0023, -0.1329, 0.7510, 0.4370])],
 )  # fmt: skip
-def test_a_request_is_the_same_each_time(kind, n, n_diabetics, moments, settings):
-    forget, *_ = request = mu.make_request(kind, settings)
+def test_a_request_is_the_same_each_time(kind, n, n_diabetics, moments):
+    forget, *_ = request = mu.make_request(kind, mu.Settings())
     assert [len(rows.y) for rows in request] == [n, 320, 1000]
     assert [rows.y.sum() for rows in request] == [n_diabetics, 160, 500]
     assert_allclose([*forget.X.mean(axis=0), *forget.X.std(axis=0)], moments, atol=6e-5)
     X, _ = mu.together(*request)
     assert len(np.unique(X, axis=0)) == len(X)
-    assert_array_equal(mu.together(*mu.make_request(kind, settings)).X, X)
+    assert_array_equal(mu.together(*mu.make_request(kind, mu.Settings())).X, X)
 
 
 def test_a_request_must_not_be_too_small_nor_leave_too_few():
@@ -41,11 +41,9 @@ def test_a_request_must_not_be_too_small_nor_leave_too_few():
 def synthetic(what, n_trials=64, m=6, seed=0):
     """Scores (2, T, m) of two kinds of models that differ in one way."""
     rng = np.random.RandomState(seed)
-    if what in ("the sum", "a direction"):  # what all share hides in each what differs
-        ones, signs = np.ones(m), np.where(np.arange(m) % 2, 1, -1)
-        shared, differs = (signs, ones) if what == "the sum" else (ones, signs)
-        scores = 10 * rng.randn(2, n_trials, 1) * shared + 0.5 * rng.randn(2, n_trials, m)
-        return scores + differs * np.array([0.5, -0.5])[:, None, None]
+    if what == "the sum":  # what all share, in turns + and -, hides in each what differs
+        scores = 10 * rng.randn(2, n_trials, 1) * np.where(np.arange(m) % 2, 1, -1)
+        return scores + 0.5 * rng.randn(2, n_trials, m) + np.array([0.5, -0.5])[:, None, None]
     scores = 10 * rng.randn(2, n_trials, m)
     scores[0, :, 2] += 25 * (what == "one logit")
     scores[0] *= 6 if what == "the spread" else 1
@@ -54,9 +52,8 @@ def synthetic(what, n_trials=64, m=6, seed=0):
 
 @pytest.mark.parametrize(
     ("what", "lira", "vector"),
-    [("one logit", True, True), ("the sum", False, True), ("a direction", False, True),
-     ("the spread", True, None), ("nothing", False, False)],
-)  # fmt: skip
+    [("one logit", 1, 1), ("the sum", 0, 1), ("the spread", 1, None), ("nothing", 0, 0)],
+)
 def test_each_attack_sees_what_it_can(what, lira, vector):
     found = mu.attack_both(*synthetic(what))
     for sees, (accuracies, limit, p) in zip((lira, vector), found.values()):
@@ -90,7 +87,7 @@ def test_equal_models_are_a_coin_toss_and_those_that_diverged_are_told_apart():
 
 
 @pytest.mark.parametrize("attack", mu.ATTACKS.values())
-@pytest.mark.parametrize("n_trials", [5, 7, 8, 16, 227])
+@pytest.mark.parametrize("n_trials", [5, 16, 227])
 def test_every_trial_is_classified_and_a_swap_is_an_attack_on_swapped_models(attack, n_trials):
     """With halves that do not change places, chance leaves one of 227 trials out: 0 / 0."""
     one, other = synthetic("nothing", n_trials, 3)
@@ -176,11 +173,7 @@ def test_scores_and_metrics_are_of_a_method_and_of_its_own_retraining():
 
 
 def test_the_table_of_the_study(trials, monkeypatch):
-    table = mu.attack_all(trials)
-    ends = "", "_low", "_high"
-    columns = [name + end for name in (*METRICS, "attack_accuracy") for end in ends]
-    columns += ["attack_limit", *("vector_accuracy" + end for end in ends)]
-    assert list(table.columns) == [*columns, "vector_limit", "attack_p", "vector_p", "told_apart"]
+    table, ends = mu.attack_all(trials), ("", "_low", "_high")
     assert list(table.index) == KEYS
     assert not table.told_apart[:, mu.NEWTON].any()
     for key, row in table.iterrows():
@@ -209,7 +202,6 @@ def test_the_summary_is_the_worst_of_the_requests():
     table.loc[(mu.CLINIC, mu.NAIVE), "test_accuracy"] = 0.89501
     table.loc[(mu.CLINIC, mu.INFLUENCE), "test_accuracy"] = 0.89499
     worst = mu.summarise(table)
-    assert list(worst.columns) == ["told_apart", "points_lost", "time", "diverged"]
     assert_array_equal(worst.index, [*mu.METHODS])
     assert list(worst.query("told_apart").index) == [mu.REWIND]
     assert list(worst.query("diverged").index) == [mu.NEWTON]
