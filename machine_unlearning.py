@@ -2185,7 +2185,9 @@ def main(argv=None):
 if __name__ == "__main__":
     if hasattr(sys.stdout, "reconfigure"):  # an IDE's output may have less to offer
         sys.stdout.reconfigure(errors="backslashreplace")  # a console may lack a folder's letters
-    status = main()
-    if "IPython" not in sys.modules:  # the end of this process, not of somebody's notebook
-        gc.freeze()  # no last garbage collection: it would take a tenth of the whole run
+    if "IPython" in sys.modules:  # %run: the process is somebody's notebook
+        sys.exit(main())
+    gc.freeze()  # what is imported is no garbage, and neither is anything when the process ends:
+    status = main()  # looking for it would take a sixth of the demo's time
+    gc.freeze()
     sys.exit(status)

@@ -78,23 +78,3 @@ def ran(tmp_path_factory):
         return done[name]
 
     return run_once
-
-
-def full(experiment):
-    """The settings of a whole experiment."""
-    return mu.parse_arguments([experiment, "--quiet"])[1]
-
-
-def run_study():
-    """The trials of the whole study and its table; it takes a minute or two."""
-    trials = mu.run_trials(full("study"))
-    return trials, mu.attack_all(trials)
-
-
-def run_sequence():
-    """The whole ledger, and what the observer has recovered."""
-    return mu.run_sequences(full("sequential"))
-
-
-full_study = pytest.fixture(scope="session")(run_study)
-full_sequence = pytest.fixture(scope="session")(run_sequence)

@@ -35,31 +35,19 @@ def test_both_ends_of_a_range_are_accepted_and_one_beyond_is_not(name):
             mu.Settings(**{name: value})
 
 
-@pytest.mark.parametrize("n", [7, 500])
-def test_patients_are_drawn_as_published(n):
-    patients = mu.make_patients(n)
-    assert list(patients.columns) == ["patient_id", "age", "glucose", "diagnosis"]
-    assert list(patients.patient_id) == list(range(1000, 1000 + n))
-    few, more = n // 2, n - n // 2
-    assert list(patients.diagnosis) == ["Healthy"] * few + ["Diabetic"] * more
-    rng = np.random.RandomState(42)
-    healthy = rng.normal(40, 10, few), rng.normal(100, 15, few)
-    diabetic = rng.normal(55, 12, more), rng.normal(150, 20, more)
+def test_patients_are_drawn_as_published():
+    patients, rng = mu.make_patients(7), np.random.RandomState(42)
+    assert list(patients.patient_id) == list(range(1000, 1007))
+    assert list(patients.diagnosis) == ["Healthy"] * 3 + ["Diabetic"] * 4
+    healthy = rng.normal(40, 10, 3), rng.normal(100, 15, 3)
+    diabetic = rng.normal(55, 12, 4), rng.normal(150, 20, 4)
     assert_array_equal(patients[["age", "glucose"]].T, np.hstack([healthy, diabetic]))
     rng = np.random.RandomState(42)  # is advanced
-    assert mu.make_patients(n, rng).equals(patients)
-    assert not mu.make_patients(n, rng).equals(patients)
+    assert mu.make_patients(7, rng).equals(patients)
+    assert not mu.make_patients(7, rng).equals(patients)
     for wrong, error in [(1, ValueError), (2.5, TypeError), ("x", TypeError)]:
         with pytest.raises(error, match="n_patients"):
             mu.make_patients(wrong)
-
-
-def test_labels_belong_to_their_patients(patients, abstract, clinical):
-    assert_array_equal(abstract.data.features, abstract.data.train.X)  # as they are
-    assert_array_equal(patients.data.features.index >= 1250, patients.data.train.y)
-    for columns in ([0], [0, 1, 1]):  # the table takes one feature or three
-        assert own(AGES.to_numpy()[:, columns])[1].notna().all(axis=None)
-    assert clinical.data.train.y.sum() + clinical.data.test.y.sum() == 212  # malignant
 
 
 TWO = "well", "ill"  # not in the order of the alphabet
@@ -67,8 +55,8 @@ Y = np.random.RandomState(1).permutation(np.repeat([0, 1], 20))
 WORDS, SHUFFLED = np.array(TWO)[Y], np.random.RandomState(2).permutation(40)
 AGES = pd.DataFrame({"age": 50.0 + 7 * Y + np.arange(40) % 9, "sugar": 90.0 + np.arange(40)})
 LABELS = [
-    Y, Y == 1, Y + 1, 2 * Y - 1, 3.0 + 4 * Y, Y.astype(object), pd.Series(Y, SHUFFLED), WORDS,
-    WORDS.tolist(), pd.Categorical(WORDS), pd.Series(WORDS, SHUFFLED), pd.Series(Y, dtype="Int64"),
+    Y == 1, 2 * Y - 1, 3.0 + 4 * Y, Y.astype(object), pd.Series(Y, SHUFFLED), WORDS, WORDS.tolist(),
+    pd.Categorical(WORDS), pd.Series(WORDS, SHUFFLED), pd.Series(Y, dtype="Int64"),
     pd.Series(WORDS, dtype="string"), pd.Series(Y == 1, dtype="boolean"),
 ]  # fmt: skip
 FEATURES = [
@@ -79,22 +67,31 @@ FEATURES = [
 
 
 def own(features=AGES, y=Y, scaler=None):
-    """The data and the models' metrics of a cohort of one's own."""
+    """The comparison of a cohort of one's own."""
     cohort = features, y, TWO, scaler or StandardScaler()
     settings = mu.Settings(patients=40, forget=6, epochs=20, unlearn_epochs=20)
-    comparison = mu.compare(lambda *_: cohort, settings, repeats=1, n_others=0)
-    return comparison.data, comparison.results.drop(columns="seconds")
+    return mu.compare(lambda *_: cohort, settings, repeats=1, n_others=1)
 
 
-@pytest.mark.parametrize(
-    ("what", "given"),
-    [("y", y) for y in LABELS] + [("features", table) for table in FEATURES]
-    + [("scaler", StandardScaler().set_output(transform="pandas"))],
-)  # fmt: skip
+def test_a_map_needs_two_features_all_else_takes_one_or_three():
+    for columns in ([0], [0, 1, 1]):
+        comparison = own(AGES.to_numpy()[:, columns])
+        assert comparison.results.notna().all(axis=None)
+        assert mu.demo_page(comparison)
+        for draw in (mu.boundaries_figure, mu.concrete_figure):
+            with pytest.raises(ValueError, match=str(len(columns))):
+                draw(comparison)
+
+
+SCALERS = [StandardScaler().set_output(transform="pandas")]
+KINDS = {"y": LABELS, "features": FEATURES, "scaler": SCALERS}.items()
+
+
+@pytest.mark.parametrize(("what", "given"), [(what, each) for what, all_ in KINDS for each in all_])
 def test_own_data_work_whatever_they_look_like_and_are_left_alone(what, given):
     before = mu.copy.deepcopy(given)
-    plain, expected = own()
-    data, table = own(**{what: given})
+    (plain, _, *expected), (data, _, *results) = own(), own(**{what: given})
+    table, expected = (each[0].drop(columns="seconds") for each in (results, expected))
     pd.testing.assert_frame_equal(table, expected)
     assert_array_equal(data.train.y, plain.train.y)
     assert_array_equal(data.features, plain.features)

@@ -16,6 +16,11 @@ CLASSIC = {  # test accuracy and right of the forget set: original, retrained, a
 }
 
 
+def test_real_patients_and_abstract_data_are_as_they_came(clinical, abstract):
+    assert clinical.data.train.y.sum() + clinical.data.test.y.sum() == 212  # malignant
+    assert_array_equal(abstract.data.features, abstract.data.train.X)
+
+
 @pytest.mark.parametrize("name", CLASSIC)
 def test_classic_accuracies_and_gaps(name, request):
     data, _, results, _ = request.getfixturevalue(name)
