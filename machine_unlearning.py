@@ -2157,12 +2157,6 @@ def run(name, settings):
         say(*(f"wrote {file}" for file in written))
 
 
-def fail(message, status):
-    """Say in one line what went wrong; returns the exit status."""
-    print(f"machine_unlearning.py: error: {message}", file=sys.stderr)
-    return status
-
-
 def main(argv=None):
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 usage, 130 Ctrl-C."""
     try:
@@ -2172,14 +2166,17 @@ def main(argv=None):
         say(end="")
         return stop.code
     except SettingsError as error:
-        return fail(error, 2)
+        message, status = error, 2
     except OSError as error:
-        what = f"cannot write {error.filename}: {error.strerror}" if error.filename else error
-        return fail(what, 1)
+        message, status = error, 1
+        if error.filename:
+            message = f"cannot write {error.filename}: {error.strerror}"
     except (BrokenExecutor, MemoryError):
-        return fail("out of memory, or a worker process died", 1)
+        message, status = "out of memory, or a worker process died", 1
     except KeyboardInterrupt:
-        return fail("interrupted", 130)
+        message, status = "interrupted", 130
+    print(f"machine_unlearning.py: error: {message}", file=sys.stderr)
+    return status
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -43,6 +44,18 @@ def assert_page(page):
 def numbers(text):
     found = re.findall(r"\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?", text)
     return [float(number.replace(",", "")) for number in found]
+
+
+def slopes(model, function, h):
+    """Central differences of a function of a model, by weight."""
+    here, differences = model.weights_, []
+    for move in h * np.eye(len(here)):
+        model.weights_ = here + move
+        above = function()
+        model.weights_ = here - move
+        differences.append((above - function()) / (2 * h))
+    model.weights_ = here
+    return np.array(differences)
 
 
 @pytest.fixture(scope="session")

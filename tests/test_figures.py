@@ -73,8 +73,6 @@ def assert_bars(ax, values):
     assert names == list(values.index if ax is ax.figure.axes[0] else [])  # left of all
 
 
-# ---- The demo -----------------------------------------------------------------------------------
-
 ODD = [
     {"seed": 7}, {"seed": 3, "forget": 1}, {"patients": 10_000, "forget": 1600, "epochs": 3},
     {"seed": 5, "epochs": 0}, {"multiplier": 1.0},
@@ -261,13 +259,10 @@ def test_the_study():
         row, part = rows.index(name), table.xs(name, level="method").loc[list(mu.REQUESTS)]
         cells = [text.get_text() for text in ax.texts if int(text.get_position()[1]) == row]
         attacks = part[["attack_accuracy", "vector_accuracy"]].max(axis=1)
-        costs, found = (
-            worst.loc[name, ["time", "points_lost"]],
-            [numbers(cell)[0] for cell in cells],
-        )
-        expected = [*100 * attacks, *100 * part.forget_accuracy]
-        np.testing.assert_allclose(found[:6], expected, atol=0.51)
-        np.testing.assert_allclose(found[6:], costs.astype(float), atol=0.051)
+        expected, found = [*attacks, *part.forget_accuracy], [numbers(cell)[0] for cell in cells]
+        np.testing.assert_allclose(found[:6], 100 * np.array(expected), atol=0.51)
+        costs = worst.loc[name, ["time", "points_lost"]].astype(float)
+        np.testing.assert_allclose(found[6:], costs, atol=0.051)
         assert ["×" in cell for cell in cells] == [*part.told_apart, *[False] * 5]
         tints = [mu.RED_TINT if told else mu.GREEN_TINT for told in part.told_apart]
         assert [to_hex(color) for color in colors[row]] == [*tints, *tints, "#f2f2f2", "#f2f2f2"]
@@ -347,16 +342,12 @@ def test_the_recovered(sequence):
         expected += [*errors(people, "found_"), right, len(people), *errors(people, "guess_")]
         assert line.startswith(kind)
         np.testing.assert_allclose(numbers(line), expected, atol=0.051)
-
-
-@pytest.mark.parametrize("n", [0, 15])
-def test_where_nothing_is_recovered(sequence, n):
-    """Nobody's removal was observed, or the ages that are found are guesses."""
-    people = {key: each.assign(found_age=each.guess_age)[:n] for key, each in sequence[2].items()}
-    figure = mu.reveals_figure(people)
-    assert_readable(figure)
-    assert not numbers(title(figure))
-    assert_page(mu.sequential_page(*sequence[:2], people))
+    for n in (0, 15):  # nobody's removal was observed; the ages that are found are guesses
+        lost = {key: each.assign(found_age=each.guess_age)[:n] for key, each in observed.items()}
+        figure = mu.reveals_figure(lost)
+        assert_readable(figure)
+        assert not numbers(title(figure))
+        assert_page(mu.sequential_page(ledger, summary, lost))
 
 
 @pytest.mark.parametrize("draw", FIGURES)

@@ -164,8 +164,10 @@ def rewrite():
 
 
 @pytest.mark.parametrize("name", ["demo", "tuning", "basic"])
-def test_the_tables(name):
+def test_the_tables_and_the_docstrings(name):
     assert shown(name) == made(name)
+    for method, test, _, forget, *_ in TABLES["demo"][2]():
+        assert re.search(rf"{method} +{test} +{forget}\n", mu.__doc__)
 
 
 @pytest.mark.slow
@@ -213,12 +215,6 @@ def test_what_the_certificate_permits():
     assert said(GUIDE, "\u03c3 = #") == [mu.CertifiedHead.SIGMA]
 
 
-def test_the_docstring_holds_the_classic_result(patients):
-    for method, row in patients.results.iterrows():
-        test, forget = (f"{100 * row[f'{name}_accuracy']:.1f}%" for name in ("test", "forget"))
-        assert re.search(rf"{method} +{test} +{forget}\n", mu.__doc__)
-
-
 def test_every_figure_is_committed_shown_and_described():
     made = {name for names in FILES.values() for name in names}
     assert {path.name for path in (ROOT / "output").glob("*.png")} == made
@@ -262,7 +258,7 @@ def test_the_readmes_cells_run_as_pasted(tmp_path, monkeypatch, capsys):
     assert all(value is not None for value in shown)
 
 
-def test_requirements_and_script_header_agree():
+def test_requirements_and_script_header_agree_and_the_readme_is_short():
     header = SCRIPT.split("# ///")[1]
     required = (ROOT / "requirements.txt").read_text().split()
     assert re.findall(r'"([a-z-]+>=[\d.]+)"', header) == required
@@ -270,9 +266,6 @@ def test_requirements_and_script_header_agree():
     assert 'requires-python = ">=3.9"' in header
     assert (ROOT / "tests" / "requirements.txt").read_text().startswith("-r ../requirements.txt\n")
     assert f"version = {{{mu.__version__}}}" in README
-
-
-def test_the_readme_is_not_too_long():
     assert len(README.splitlines()) <= 190
 
 
