@@ -2,9 +2,9 @@ import os
 import re
 import sys
 from contextlib import redirect_stdout
+from functools import cache
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,15 +23,6 @@ COMMANDS = {  # experiment -> a command line that is quick
     "study": f"study {SMALL}",
     "sequential": "sequential --patients 80 --forget 15 --epochs 20 --hidden 8",
 }  # fmt: skip
-FILES = {  # experiment -> the figures that it writes
-    "demo": ["concrete_demonstration.png", "decision_boundaries.png", "patient_level_view.png",
-             "performance_metrics.png"],
-    "basic": ["basic_decision_boundaries.png", "basic_performance_metrics.png"],
-    "clinical": ["clinical_decision_boundaries.png", "clinical_performance_metrics.png"],
-    "sweep": ["parameter_sweep.png"],
-    "study": ["method_study.png"],
-    "sequential": ["removal_reveals.png", "sequential_requests.png"],
-}  # fmt: skip
 
 
 def assert_page(page):
@@ -44,6 +35,11 @@ def assert_page(page):
 def numbers(text):
     found = re.findall(r"\d[\d,]*(?:\.\d+)?(?:e[-+]\d+)?", text)
     return [float(number.replace(",", "")) for number in found]
+
+
+def errors(people, prefix):
+    """Median errors in years and in mg/dL of what was found ("found_") or guessed ("guess_")."""
+    return [(people[prefix + name] - people[name]).abs().median() for name in ("age", "glucose")]
 
 
 def slopes(model, function, h):
@@ -76,18 +72,15 @@ def clinical():
 
 @pytest.fixture(scope="session")
 def ran(tmp_path_factory):
-    """A function: what an experiment has printed and written, run once by the command line."""
-    done = {}
+    """A function: the page, the figures' names and the table of a command line, run once each."""
 
+    @cache
     def run_once(name):
-        if name not in done:
-            folder = tmp_path_factory.mktemp(name)
-            command = [*COMMANDS[name].split(), "--dpi", "30", "--output", str(folder)]
-            with redirect_stdout(StringIO()) as out:
-                assert mu.main([*command, "--csv", str(folder / "table.csv")]) == 0
-            files = sorted(path.name for path in folder.glob("*.png"))
-            table = pd.read_csv(folder / "table.csv")
-            done[name] = SimpleNamespace(page=out.getvalue(), files=files, table=table)
-        return done[name]
+        folder = tmp_path_factory.mktemp(name)
+        command = [*COMMANDS[name].split(), "--dpi", "30", "--output", str(folder)]
+        with redirect_stdout(StringIO()) as out:
+            assert mu.main([*command, "--csv", str(folder / "table.csv")]) == 0
+        files = sorted(path.name for path in folder.glob("*.png"))
+        return out.getvalue(), files, pd.read_csv(folder / "table.csv")
 
     return run_once

@@ -10,7 +10,7 @@ from functools import cache, partial
 
 import numpy as np
 import pytest
-from conftest import FILES, ROOT, numbers
+from conftest import COMMANDS, ROOT, errors, numbers
 from scipy.stats import norm
 
 import machine_unlearning as mu
@@ -114,12 +114,8 @@ def recovered_rows():
         observed[f"{kind}, one by one, fresh noise each time"] = fresh_noise(kind)
     rows = []
     for name, people in observed.items():
-        found, guess = (
-            "{:.1f} years, {:.1f} mg/dL".format(
-                *(mu.median_error(people, prefix, column) for column in ("age", "glucose"))
-            )
-            for prefix in ("found_", "guess_")
-        )
+        found, guess = ("{:.1f} years, {:.1f} mg/dL".format(*errors(people, prefix))
+                        for prefix in ("found_", "guess_"))  # fmt: skip
         right = (people.diagnosis == people.found_diagnosis).mean()
         rows.append([name, found, f"{100 * right:.0f}%", guess])
     return rows
@@ -192,38 +188,30 @@ def test_the_tables_of_the_long_experiments(name, off):
 
 def said(text, pattern):
     """The numbers where a pattern stands in a text; # is a number."""
-    match = re.search(pattern.replace("#", r"(\d[\d,]*(?:\.\d+)?)"), " ".join(text.split()))
-    assert match, f"not found: {pattern}"
-    return [float(number.replace(",", "")) for number in match.groups()]
+    return [*map(float, re.search(pattern.replace("#", r"(\d*\.?\d+)"), text, re.S).groups())]
 
 
-def test_the_range_of_ten_retrains_and_the_worst_patient(patients):
+def test_a_few_numbers_in_the_text(patients):
     others = mu.gaps_to_others(patients.models[mu.RETRAIN], patients)
     assert len(others) == 10
     found = said(README, "# to # away from Full Retrain")
     assert found == pytest.approx([others.min(), others.max()], abs=5e-5)
     worst = patients.results.worst_patient[[mu.NAIVE, mu.ASCENT]]
     assert said(README, "patient is off by #, after ascent by #") == pytest.approx(worst, abs=0.005)
-
-
-def test_what_the_certificate_permits():
+    # What the certificate permits: an advantage with one version of the head, and with a pair
     epsilon, delta = mu.CertifiedHead.EPSILON, mu.CertifiedHead.DELTA
     one_version = 100 * norm.cdf(epsilon / 2 / np.sqrt(2 * np.log(1.5 / delta)))
     pair = 100 * (np.exp(epsilon) + delta) / (1 + np.exp(epsilon))
     found = said(GUIDE, "at most #% of cases.*?would permit #%")
     assert found == [round(one_version, 1), round(pair)]
-    assert said(GUIDE, "\u03c3 = #") == [mu.CertifiedHead.SIGMA]
 
 
-def test_every_figure_is_committed_shown_and_described():
-    made = {name for names in FILES.values() for name in names}
+def test_every_figure_is_committed_shown_and_described(ran):
+    made = {file for name in COMMANDS for file in ran(name)[1]}
     assert {path.name for path in (ROOT / "output").glob("*.png")} == made
     pictures = [*re.findall(r"!\[([^\]]+)\]\(output/(\w+\.png)\)", README),
                 *re.findall(r"!\[([^\]]+)\]\((\w+\.png)\)", GUIDE)]  # fmt: skip
     assert {name for _, name in pictures} == made
-    assert min(len(description) for description, _ in pictures) > 40
-    for name in mu.EXPERIMENTS:
-        assert name == "demo" or f"machine_unlearning.py {name}" in README
 
 
 @pytest.mark.parametrize("where", PATHS)

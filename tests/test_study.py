@@ -1,4 +1,4 @@
-"""Part 2: what each method may read and where it ends; two attacks on synthetic scores; the study."""
+"""Part 2: what each method reads and where it ends; the attacks on synthetic scores; the study."""
 
 import copy
 
@@ -149,14 +149,13 @@ def test_a_saddle_is_left(requests):
     assert model.loss(*retain) == pytest.approx(direct.loss(*retain), abs=1e-12)
 
 
-@pytest.mark.parametrize("uphill", [None, -1e3])
-def test_if_no_damping_helps_the_last_accepted_weights_stay(requests, monkeypatch, uphill):
+def test_if_no_damping_helps_the_last_accepted_weights_stay(requests, monkeypatch):
     original, retain, *_ = requests[mu.NEWTON]
     g, dampings = original.gradient(*retain), []
 
     def newton_step(g, H, damping=0.0):
         dampings.append(damping)
-        return 0.1 * g if len(dampings) == 1 else uphill and uphill * g
+        return 0.1 * g if len(dampings) == 1 else None if len(dampings) == 2 else -1e3 * g
 
     monkeypatch.setattr(mu, "newton_step", newton_step)
     model = mu.go_to_optimum(copy.deepcopy(original), retain)
@@ -198,16 +197,11 @@ def synthetic(what, n_trials=64, m=6, seed=0):
     return scores
 
 
-@pytest.mark.parametrize(
-    ("what", "lira", "vector"),
-    [("one logit", 1, 1), ("the sum", 0, 1), ("the spread", 1, None), ("nothing", 0, 0)],
-)
-def test_each_attack_sees_what_it_can(what, lira, vector):
-    found = mu.attack_both(*synthetic(what))
-    for sees, (accuracies, limit, p) in zip((lira, vector), found.values()):
-        assert (accuracies.mean() > limit) == (p <= 0.01)
-        assert sees in (None, p <= 0.01)
-    assert lira or not vector or found["vector"][0].mean() > 0.95
+def test_each_attack_sees_what_it_can():
+    sees = {"one logit": [1, 1], "the sum": [0, 1], "the spread": [1, 0], "nothing": [0, 0]}
+    for what, expected in sees.items():
+        found = mu.attack_both(*synthetic(what)).values()
+        assert [p <= 0.01 for *_, p in found] == expected, what
 
 
 def test_without_a_difference_all_p_values_are_as_likely_and_one_in_a_hundred_alarms():
@@ -216,7 +210,6 @@ def test_without_a_difference_all_p_values_are_as_likely_and_one_in_a_hundred_al
     beyond = [[a.mean() > limit + 1e-9 for a, limit, _ in both] for both in found]
     assert_array_equal(beyond, p <= 0.01)
     assert_allclose(200 * p, np.round(200 * p))
-    assert p.min() >= 1 / 200
     assert np.all((p <= 0.01).mean(axis=0) <= 0.03)
     for quantile in (0.25, 0.5, 0.75):  # ties make p a little too large
         assert_allclose((p <= quantile).mean(axis=0), quantile - 0.02, atol=0.1)
@@ -285,9 +278,7 @@ def trials():
 
 
 def test_scores_and_metrics_are_of_a_method_and_of_its_own_retraining(trials):
-    assert list(zip(trials.request, trials.method)) == [
-        (kind, name) for kind in mu.REQUESTS for _ in range(4) for name in mu.METHODS
-    ]
+    assert sorted(zip(trials.request, trials.method)) == sorted(4 * KEYS)
     records = trials[trials.request == mu.CLINIC][-9:].set_index("method")  # of the last trial
     forget, retain, test = mu.make_request(mu.CLINIC, SMALL)
     rng, everybody = np.random.RandomState([42, 1, 3]), mu.together(forget, retain)
