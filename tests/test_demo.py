@@ -234,8 +234,6 @@ def test_classic_accuracies_and_gaps(name, request):
     assert_allclose(found, [original, retrained, original, ascent], atol=1e-9)
     assert tuple(results.loc[mu.ASCENT, ["predictions_changed", "newly_wrong"]]) == changed
     assert list(results.gap_to_retrained.round(4)) == [of_naive, 0, of_naive, of_ascent]
-    if name == "clinical":
-        assert data.train.y.sum() + data.test.y.sum() == 212  # malignant
 
 
 def test_golden_probabilities_and_the_first_fifteen_patients(patients):
@@ -266,7 +264,6 @@ def test_the_same_again_with_the_global_generator_disturbed_but_for_the_time(pat
     assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
     columns = patients.results.columns.drop("seconds")
     pd.testing.assert_frame_equal(again.results[columns], patients.results[columns])
-    assert again.others == []
     clock = iter([0, 5, 10, 12, 20, 29])  # three runs of 5, 2 and 9 seconds: the median
     monkeypatch.setattr(mu.time, "perf_counter", lambda: next(clock))
     assert mu.timed(lambda *given: given[:2], 1, 2, rng=None) == ((1, 2), 5)

@@ -64,8 +64,10 @@ def values_of(ax, linestyle, color):
 def assert_bars(ax, values):
     """Bars, the numbers beside them, their names, and the target's dashed line."""
     FigureCanvasAgg(ax.figure).draw()  # or the ticks have no names yet
-    bars = [bar.get_width() for bar in ax.patches if bar.get_alpha() != 0]  # some carry numbers
-    np.testing.assert_allclose(bars, values)
+    bars = [bar for bar in ax.patches if bar.get_alpha() != 0]  # some only carry numbers
+    np.testing.assert_allclose([bar.get_width() for bar in bars], values)
+    colors = dict(zip(values.index, (to_hex(bar.get_facecolor()) for bar in bars)))
+    assert (colors[mu.RETRAIN], colors.get(mu.ASCENT, mu.RED)) == (mu.GREEN, mu.RED)
     shown = [numbers(text.get_text())[0] for text in ax.texts]
     np.testing.assert_allclose(shown, values, atol=0.051)
     assert values_of(ax, "--", mu.GREEN) == [values[mu.RETRAIN]]
@@ -178,20 +180,20 @@ def test_the_maps(patients):
         mu.boundaries_figure(one)
 
 
-def test_the_concrete_figure_tells_76_and_56(patients):
-    data, figure = patients.data, mu.concrete_figure(patients)
-    who, before, after, fall = figure.axes
-    assert (numbers(title(figure)), numbers(title(who))) == ([80, 95, 70], [80, 400])
-    for ax, name, counts in ((before, mu.ORIGINAL, [76, 4]), (after, mu.ASCENT, [56, 24])):
-        assert_map(ax, patients, name, data.asked)
+def test_the_concrete_figure_tells_129_and_30(abstract):
+    (data, models, _, _), figure = abstract, mu.concrete_figure(abstract)
+    (X, y), (who, before, after, fall) = data.forget, figure.axes
+    wrong = {name: model.predict(X) != y for name, model in models.items()}
+    assert (numbers(title(figure)), numbers(title(who))) == ([160, 79, 19], [160, 800])
+    still = (wrong[mu.RETRAIN] & wrong[mu.ORIGINAL]).sum()
+    assert numbers(figure.texts[1].get_text()) == [34, still]
+    for ax, name, counts in ((before, mu.ORIGINAL, [129, 31]), (after, mu.ASCENT, [30, 130])):
+        assert_map(ax, abstract, name, data.asked)
         assert numbers(title(ax)) == counts
-        wrong = data.asked[patients.models[name].predict(data.forget.X) != data.forget.y]
-        marks = [each for each in ax.collections if not isinstance(each, ContourSet)]
-        *_, crosses = sorted(marks, key=lambda each: each.get_sizes()[0])  # larger than rings
-        assert_same_points([crosses], data.features.iloc[wrong])
-    np.testing.assert_allclose(fall.lines[0].get_ydata(), [95, 70])
-    assert (values_of(fall, "--", mu.GREEN), values_of(fall, ":", mu.GREY)) == ([95], [50])
-    assert [numbers(text.get_text()) for text in fall.texts] == [[95], [70]]
+        assert_same_points(ax.collections[-1:], data.features.iloc[data.asked[wrong[name]]])
+    np.testing.assert_allclose(fall.lines[0].get_ydata(), [80.625, 18.75])
+    assert (values_of(fall, "--", mu.GREEN), values_of(fall, ":", mu.GREY)) == ([78.75], [50])
+    assert [numbers(text.get_text()) for text in fall.texts] == [[80.6], [18.8]]
 
 
 @pytest.mark.parametrize("fixture", ["patients", "abstract", "clinical"])
@@ -235,8 +237,14 @@ def test_the_sweep(patients):
     np.testing.assert_allclose(swarms[3], 70)
     apart = 100 * (doses.test_accuracy - doses.forget_accuracy).abs().max()
     assert numbers(title(figure)) == [round(apart)]
-    ends = [round(100 * end) for end in accuracies[mu.ASCENT].agg(["min", "max"])]
-    assert numbers(figure.texts[1].get_text()) == [len(doses), 75, 0.2, *ends]
+    seeds = 100 * accuracies[mu.ASCENT].agg(["min", "max", "mean"])
+    assert numbers(figure.texts[1].get_text()) == [len(doses), 75, 0.2, *seeds[:2].round()]
+    words = mu.sweep_page(doses, accuracies, patients, settings).partition("\n\n")[0]
+    rank = -doses.dose.rank().corr(doses.forget_accuracy.rank())
+    nothing, gaps = mu.gaps_to_others(patients.models[mu.ORIGINAL], patients), doses.gap_to_others
+    expected = [len(doses), nothing.mean(), (gaps < nothing.mean()).sum(), gaps.min(), 75, 0.2, 70]
+    expected += [7, *seeds, 0, 29, 95, rank]
+    assert numbers(words)[1:] == pytest.approx(expected, rel=0.006, abs=6e-5)
     # Nothing happens: no place for a dose of 0 on a logarithmic axis; all seeds give the same
     doses[["test_accuracy", "forget_accuracy"]] = accuracies[:] = 0.9
     doses.loc[doses.index[0], "dose"] = 0

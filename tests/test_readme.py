@@ -18,7 +18,6 @@ import machine_unlearning as mu
 PATHS = {"README": ROOT / "README.md", "guide": ROOT / "output" / "README.md"}
 TEXTS = {name: path.read_text(encoding="utf-8") for name, path in PATHS.items()}
 README, GUIDE = TEXTS.values()
-SCRIPT = (ROOT / "machine_unlearning.py").read_text(encoding="utf-8")
 
 
 def full(experiment):
@@ -247,10 +246,9 @@ def test_the_readmes_cells_run_as_pasted(tmp_path, monkeypatch, capsys):
 
 
 def test_requirements_and_script_header_agree_and_the_readme_is_short():
-    header = SCRIPT.split("# ///")[1]
+    header = (ROOT / "machine_unlearning.py").read_text(encoding="utf-8").split("# ///")[1]
     required = (ROOT / "requirements.txt").read_text().split()
     assert re.findall(r'"([a-z-]+>=[\d.]+)"', header) == required
-    assert len(required) == 5
     assert 'requires-python = ">=3.9"' in header
     assert (ROOT / "tests" / "requirements.txt").read_text().startswith("-r ../requirements.txt\n")
     assert f"version = {{{mu.__version__}}}" in README
