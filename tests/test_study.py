@@ -1,12 +1,16 @@
 """Part 2: what each method reads and where it ends; the attacks on synthetic scores; the study."""
 
 import copy
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import slopes
+from conftest import numbers, slopes
+from looks import assert_readable
+from matplotlib.colors import to_hex
 from numpy.testing import assert_allclose, assert_array_equal, assert_equal
+from numpy.testing import assert_allclose as near
 from scipy.optimize import brentq, minimize
 from sklearn.covariance import ledoit_wolf
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -346,3 +350,49 @@ def test_how_far_newtons_optima_are_apart_and_how_many_decimals_tell(first):
     trials.at[row, "target_scores"] = z - [0, 0, 0.5, 0, 0]
     expected = {mu.RANDOM: offset, mu.CLINIC: 0.5 + offset, mu.ATYPICAL: offset}
     assert mu.optima_apart(trials) == pytest.approx(expected, abs=1e-15)
+
+
+# ---- The figures ----
+
+
+def test_the_study():
+    """In a table in which every cell is another number."""
+    rng = np.random.RandomState(0)
+    index = pd.MultiIndex.from_product([mu.REQUESTS, mu.METHODS], names=["request", "method"])
+    names = ["attack_accuracy", "vector_accuracy", "forget_accuracy", "test_accuracy", "seconds"]
+    table = pd.DataFrame(rng.uniform(0.1, 0.995, (27, 5)), index, names)
+    table[["attack_p", "vector_p"]] = rng.choice([0.005, 0.01, 0.015], (27, 2))
+    table = table.assign(told_apart=rng.rand(27) < 0.5, gap_to_retrained=0.1, attack_limit=0.6)
+    figure, worst = mu.study_figure(table), mu.summarise(table)
+    assert_readable(figure)
+    apart = dict(zip(mu.REQUESTS, (9e-7, 1e-6, 0.5)))  # below 1e-6, there is one optimum
+    page, (ax,) = mu.study_page(table.assign(vector_limit=0.6), apart, apart), figure.axes
+    rows = [label.get_text() for label in ax.get_yticklabels()]
+    colors = ax.collections[0].get_facecolors().reshape(len(rows), 8, 4)
+    for name in mu.METHODS:
+        row, part = rows.index(name), table.xs(name, level="method").loc[list(mu.REQUESTS)]
+        cells = [text.get_text() for text in ax.texts if int(text.get_position()[1]) == row]
+        attacks, costs = part[["attack_accuracy", "vector_accuracy"]], worst.loc[name]
+        expected, found = [*attacks.max(axis=1), *part.forget_accuracy], list(map(numbers, cells))
+        near(np.ravel(found)[:6], 100 * np.array(expected), atol=0.51)
+        near(np.ravel(found)[6:], [costs.time, costs.points_lost], atol=0.051)
+        assert ["×" in cell for cell in cells] == [*part.told_apart, *[False] * 5]
+        tints = [mu.RED_TINT if told else mu.GREEN_TINT for told in part.told_apart]
+        assert [to_hex(color) for color in colors[row]] == [*tints, *tints, "#f2f2f2", "#f2f2f2"]
+        (line,) = re.findall(rf"^{re.escape(name)} +(\d.*)", page, re.M)
+        near(numbers(line)[:6], 100 * np.ravel(attacks), atol=0.51)
+        near(numbers(line)[6:], [costs.points_lost, costs.time], atol=0.051)
+        stars = [star == "*" for star in re.findall(r"\d([* ])", line)]
+        assert stars[:6] == [*np.ravel(part[["attack_p", "vector_p"]] <= 0.01)]
+    for kind in mu.REQUESTS:
+        (line,) = re.findall(rf"^{kind} +(\d.*)", page, re.M)
+        assert (" one" in line) == (kind == mu.RANDOM)
+        forget, seconds = 100 * table.forget_accuracy[kind], table.seconds[kind]
+        near(numbers(line)[:3], forget[[mu.NAIVE, mu.RETRAIN, mu.ASCENT]], atol=0.51)
+        newton, newton_retrain, descent = seconds[[mu.NEWTON, mu.NEWTON_RETRAIN, mu.RETRAIN]]
+        near(numbers(line)[3:5], [newton / newton_retrain, newton_retrain / descent], atol=0.006)
+    ways = [name for name in mu.METHODS if name not in mu.TRAINING]
+    for passing, counts in ((0, [7]), (1, [7]), (2, [2, 7]), (7, [7, 7])):
+        table["told_apart"] = ~table.index.isin(ways[:passing], level="method")
+        found = mu.study_headline(table)
+        assert (numbers(found), ways[0] in found) == (counts, passing == 1)
