@@ -336,13 +336,13 @@ def as_zero_and_one(y, classes):
     if len(found) != 2:
         raise ValueError(complaint)
 
-    # Which one is class 1? Numbers go by size, and must not contradict names that are numbers
+    # Which one is class 1? Numbers go by size, unless the names say something else
     if all(isinstance(label, Real) for label in found):
         found.sort()
-        names = [str(name) for name in classes]
-        digits = [f"{label:g}" for label in found]
-        names_are_numbers = isinstance(classes[0], Real) or set(names) == set(digits)
-        if names_are_numbers and names != digits:
+        spellings = [[str(label) for label in found], [f"{label:.12g}" for label in found]]
+        are_swapped = [str(classes[1]), str(classes[0])] in spellings
+        names_are_numbers = all(isinstance(name, Real) for name in classes)
+        if are_swapped or (names_are_numbers and list(classes) != found):
             raise ValueError(f"{complaint}, of which the larger is class 1")
         class_1 = found[1]
     elif set(found) == set(classes):
@@ -1920,7 +1920,7 @@ def gradient_and_hessian(model, X, y):
     # Forward, and back to the logits
     A, z = model.forward(X)  # (n, h) and (n,)
     p = sigmoid(z)
-    e = (p - y) / n  # (n,)
+    e = (p - model.encode(y)) / n  # (n,)
 
     # J has a column for each weight: those of W1 and b1, of W2, and of b2
     inputs = np.column_stack([X, np.ones(n)])  # (n, d + 1)  a bias is the weight of a constant 1
