@@ -356,15 +356,25 @@ def as_zero_and_one(y, classes):
 # ---- Who is trained on, and who asks -------------------------------------------------------------
 
 
-def draw_split(n, settings):
-    """Positions of the training rows (80%) and of the test rows (20%) among n."""
-    return train_test_split(np.arange(n), test_size=0.2, random_state=settings.seed)
+class Division(NamedTuple):
+    """Who is trained on, who is tested on, and who asks to be forgotten."""
+
+    train: np.ndarray  # positions among all rows
+    test: np.ndarray
+    asked: np.ndarray  # positions in train, in the order of asking
 
 
-def split_around(asks, settings):
-    """The same where a mask asks (n,) says who asks: these are all trained on.
+def divide_at_random(n, settings, rng):
+    """The Division of n rows where anybody may ask."""
+    train, test = train_test_split(np.arange(n), test_size=0.2, random_state=settings.seed)
+    asked = rng.permutation(len(train))[: settings.forget]
+    return Division(train, test, asked)
 
-    Raises ValueError if a test set of 20% cannot be drawn from the others.
+
+def divide_around(asks, settings, rng):
+    """The Division where a mask asks (n,) says who asks: they are all trained on.
+
+    Raises ValueError if nobody asks, or a test set of 20% cannot be drawn from the others.
     """
     askers = np.flatnonzero(asks)
     others = np.flatnonzero(~asks)
@@ -374,8 +384,11 @@ def split_around(asks, settings):
             f"{len(askers)} of {len(asks)} rows ask to be forgotten: at least one must, and more "
             f"than {n_test} must not, since the test set is drawn from these"
         )
-    others, in_test = train_test_split(others, test_size=n_test, random_state=settings.seed)
-    return np.concatenate([askers, others]), in_test
+
+    others, test = train_test_split(others, test_size=n_test, random_state=settings.seed)
+    train = np.concatenate([askers, others])
+    asked = rng.permutation(len(askers))  # the askers come first in train
+    return Division(train, test, asked)
 
 
 def split(cohort, settings, rng):
@@ -390,34 +403,34 @@ def split(cohort, settings, rng):
     X = np.asarray(cohort.scaler.fit_transform(cohort.features))
     everybody = Rows(X, cohort.y)
 
-    # Divide: 20% are never trained on, so accuracy on them measures generalisation
+    # 20% are never trained on, so accuracy on them measures generalisation
     if cohort.asked is None:
-        in_train, in_test = draw_split(len(X), settings)
-        n_forget = settings.forget
+        division = divide_at_random(len(X), settings, rng)
     else:
-        in_train, in_test = split_around(cohort.asked, settings)
-        n_forget = cohort.asked.sum()
-    train = everybody.at(in_train)
-    test = everybody.at(in_test)
+        division = divide_around(cohort.asked, settings, rng)
+    train = everybody.at(division.train)
+    test = everybody.at(division.test)
 
-    # Who asks? The first patients in a random order, of all training rows or of those who do ask
-    if cohort.asked is None:
-        order = rng.permutation(len(train.y))
-    else:
-        askers_first = rng.permutation(n_forget)
-        order = np.concatenate([askers_first, np.arange(n_forget, len(train.y))])
-    asked = order[:n_forget]
-    kept = np.sort(order[n_forget:])  # in the order in which they were trained on
+    # Of the training rows, those who ask are to be forgotten, and all others are kept
+    asked = division.asked
+    kept = np.setdiff1d(np.arange(len(train.y)), asked)  # in the order in which they are trained on
     forget = train.at(asked)
     retain = train.at(kept)
     if len(np.unique(retain.y)) < 2:
-        who = f"--forget {n_forget}" if cohort.asked is None else f"{n_forget} rows ask"
+        who = f"--forget {settings.forget}" if cohort.asked is None else f"{len(asked)} rows ask"
         reason = f"both classes must remain among the {len(train.y)} training rows"
         raise SettingsError(f"{who}: {reason}")
 
-    features = cohort.features.iloc[in_train]
     return Data(
-        features, cohort.classes, cohort.scaler, cohort.source, asked, train, forget, retain, test
+        features=cohort.features.iloc[division.train],
+        classes=cohort.classes,
+        scaler=cohort.scaler,
+        source=cohort.source,
+        asked=asked,
+        train=train,
+        forget=forget,
+        retain=retain,
+        test=test,
     )
 
 
