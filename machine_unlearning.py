@@ -43,11 +43,13 @@ The demo finds           test accuracy    forget accuracy
 """
 
 import copy
+import logging
 import time
+import warnings
 from dataclasses import dataclass, field, fields, replace
 from itertools import chain, product
 from numbers import Integral
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -72,13 +74,12 @@ __version__ = "3.0.0"
 
 # Only Parts 4 and 5 use what follows: drawing, the command line, files
 import argparse
-import gc
+import errno
 import os
 import platform
 import sys
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from difflib import get_close_matches
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -91,6 +92,8 @@ import sklearn
 from matplotlib import rcParams, style
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+log = logging.getLogger("machine_unlearning")  # progress of long runs
 
 
 class SettingsError(ValueError):
@@ -107,6 +110,9 @@ def check_range(name, value, low, high):
 def setting(default, meaning, *limits):
     """A field of Settings: its default, what it means and, for a number, its range."""
     return field(default=default, metadata={"meaning": meaning, "limits": limits})
+
+
+FORMATS = ("png", "svg", "pdf")
 
 
 @dataclass(frozen=True)
@@ -127,12 +133,23 @@ class Settings:
     csv: str = setting("", "also write the table to this CSV file")
     dpi: int = setting(150, "resolution of the figures in dots per inch", 10, 1200)
     quiet: bool = setting(False, "print nothing but errors")
+    format: str = setting("png", "format of the figures: png, svg or pdf")
+    data: str = setting("", "own: your CSV file")
+    label: str = setting("", "own: its column with the two classes")
+    features: str = setting("", "own: the columns to learn from, with commas between")
+    asked: str = setting("", "own: who asks to be forgotten, such as 'clinic == 3'")
 
     def __post_init__(self):
         """Raise SettingsError for a number that is out of range."""
         for option in fields(self):
-            if limits := option.metadata["limits"]:
-                check_range(option.name, getattr(self, option.name), *limits)
+            value = getattr(self, option.name)
+            limits = option.metadata["limits"]
+            if option.name == "forget" and value is None:
+                continue  # own: a fifth of the training rows
+            if limits:
+                check_range(option.name, value, *limits)
+        if self.format not in FORMATS:
+            raise SettingsError(f"--format {self.format}: choose png, svg or pdf")
 
 
 # =================================================================================================
@@ -178,6 +195,17 @@ def make_patients(n_patients=500, random_state=42):
 def labels_of(patients):
     """Labels y (n,): 1 for every diabetic, 0 for every healthy patient."""
     return (patients["diagnosis"] == "Diabetic").to_numpy(int)
+
+
+class Cohort(NamedTuple):
+    """A data set with two classes."""
+
+    features: pd.DataFrame  # (n, d)
+    y: np.ndarray  # (n,)
+    classes: tuple  # what labels 0 and 1 mean
+    scaler: StandardScaler  # not fitted
+    source: str = "rows"  # where they come from, as in "400 synthetic patients"
+    asked: np.ndarray = None  # (n,) whether a row asks to be forgotten, if that is known
 
 
 def hospital(settings, rng):
@@ -256,7 +284,8 @@ def split(cohort, settings, rng):
     Raises ValueError for features or labels that cannot be read, and SettingsError if the retain
     set would lack a class.
     """
-    features, y, classes, scaler = cohort
+    cohort = Cohort(*cohort)
+    features, y, classes, scaler = cohort[:4]
     features = as_numbers(features)
     y = as_zero_and_one(y, classes)
     if len(y) != len(features):
@@ -268,12 +297,17 @@ def split(cohort, settings, rng):
 
     # Divide: 20% are never trained on, so accuracy on them measures generalisation
     positions = np.arange(len(y))
+    if cohort.asked is not None:
+        positions = np.flatnonzero(~cohort.asked)
     in_train, in_test = train_test_split(positions, test_size=0.2, random_state=settings.seed)
+    if cohort.asked is not None:
+        in_train = np.concatenate([np.flatnonzero(cohort.asked), in_train])
+        settings = replace(settings, forget=int(cohort.asked.sum()))
     train = everybody.at(in_train)
     test = everybody.at(in_test)
 
     # Who asks? The first patients in a random order of the training set
-    order = rng.permutation(len(train.y))
+    order = rng.permutation(len(train.y)) if cohort.asked is None else np.arange(len(train.y))
     asked = order[: settings.forget]
     kept = np.sort(order[settings.forget :])  # in the order in which they were trained on
     forget = train.at(asked)
@@ -747,6 +781,7 @@ STYLE = {
     "figure.titleweight": "bold",
     "text.color": INK,
     "text.parse_math": False,  # a $ in the name of a column is a $
+    "svg.hashsalt": "machine_unlearning",  # names in an SVG file that do not change
     "axes.labelcolor": INK,
     "axes.labelsize": 12,
     "axes.titlesize": 13,
@@ -1157,6 +1192,14 @@ def demo_page(comparison):
     return "\n".join([finding(comparison), "", table.to_string(), legend, checks.to_string()])
 
 
+class Output(NamedTuple):
+    """What an experiment leaves to be printed and written."""
+
+    page: str
+    table: pd.DataFrame  # for --csv
+    figures: dict  # file -> figure
+
+
 def demo(settings, make_cohort=hospital, prefix=""):
     """80 of 400 patients ask to be forgotten; for another cohort, only the first two figures."""
     comparison = compare(make_cohort, settings)
@@ -1167,7 +1210,7 @@ def demo(settings, make_cohort=hospital, prefix=""):
     if not prefix:
         figures["concrete_demonstration.png"] = concrete_figure(comparison)
         figures["patient_level_view.png"] = patients_figure(comparison)
-    return demo_page(comparison), comparison.results, figures
+    return Output(demo_page(comparison), comparison.results, figures)
 
 
 # =================================================================================================
@@ -1196,6 +1239,230 @@ def wisconsin(settings, rng):
     features = bunch.data[["worst area", "worst smoothness"]].rename(columns=str.capitalize)
     y = (bunch.target == 0).to_numpy(int)  # there, 0 is malignant
     return features, y, ("Benign", "Malignant"), StandardScaler()
+
+
+# ---- Your own table -----------------------------------------------------------------------------
+# The demo on a CSV file: which columns to learn from, what to predict, who asks to be forgotten. A
+# file is full of surprises, and none of them may become a wrong number: what does not fit is named.
+
+
+MISSING = ["", "?", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL"]  # "None" may be a class
+
+
+def read_table(path):
+    """A CSV file as a DataFrame; blanks and the words in MISSING are missing values.
+
+    The values are separated by commas, semicolons or tabs. Raises OSError if there is no such
+    file, and SettingsError if it is not a table.
+    """
+    try:
+        # The right separator finds the most columns in the first line
+        n_columns = {}
+        for separator in [",", ";", "\t"]:
+            first_line = pd.read_csv(path, sep=separator, nrows=0)
+            n_columns[separator] = len(first_line.columns)
+        separator = max(n_columns, key=n_columns.get)
+
+        # A row with more values than there are columns would be read in silence, and shifted
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path,
+                sep=separator,
+                index_col=False,
+                keep_default_na=False,
+                na_values=MISSING,
+                skipinitialspace=True,
+                low_memory=False,  # one type for the whole of a column
+            )
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"--data {path}: not in UTF-8; save it as CSV UTF-8") from error
+    except pd.errors.ParserWarning as error:
+        reason = "rows have more values than there are columns (are there decimal commas?)"
+        raise SettingsError(f"--data {path}: {reason}") from error
+    except ValueError as error:
+        raise SettingsError(f"--data {path}: {error}") from error
+
+    # A column without a name holds the numbers of the rows, which are not data
+    table.columns = table.columns.str.strip()
+    nameless = table.columns.str.startswith("Unnamed:")
+    return table.loc[:, ~nameless]
+
+
+def check_columns(names, table, flag):
+    """Raise SettingsError for a name that is no column of the table."""
+    for name in names:
+        if name not in table.columns:
+            there_are = ", ".join(table.columns)
+            raise SettingsError(f"{flag} {name}: no such column; there are {there_are}")
+
+
+def feature_names(table, label, features):
+    """Which columns to learn from: those in features, such as "age,blood sugar".
+
+    If it is empty, the two numeric columns; but an id must not become a feature unnoticed, so
+    SettingsError if there are not exactly two.
+    """
+    names = [name.strip() for name in features.split(",") if name.strip()]
+    check_columns(names, table, "--features")
+    if label in names:
+        raise SettingsError(f"--features {label}: this is the label")
+    if names:
+        return names
+
+    numeric = table.drop(columns=label).select_dtypes("number").columns.tolist()
+    if len(numeric) != 2:
+        found = ", ".join(numeric) or "none"
+        reason = f"name the columns to learn from (with numbers: {found})"
+        raise SettingsError(f"--features: {reason}{decimal_commas(table)}")
+    return numeric
+
+
+def decimal_commas(table):
+    """A hint, if a column has decimal commas; otherwise nothing."""
+    for name, column in table.items():
+        words = column.dropna().astype(str)
+        if len(words) and words.str.fullmatch(r"[-+]?\d+,\d+").all():
+            return f"; in {name} a comma should be a point: {words.iloc[0]}"
+    return ""
+
+
+def read_features(columns):
+    """Numbers (n, d) from columns without missing values; SettingsError names a column at fault."""
+    for name, column in columns.items():
+        flag = f"--features {name}"
+        numbers = pd.to_numeric(column, errors="coerce")  # True is 1, a word becomes missing
+        words = column[numbers.isna()]
+        if len(words):
+            hint = decimal_commas(columns[[name]])
+            raise SettingsError(f"{flag}: a word, not a number, {words.iloc[0]!r}{hint}")
+        if not np.isfinite(numbers).all():
+            raise SettingsError(f"{flag}: an infinite value")
+        if numbers.nunique() == 1:
+            raise SettingsError(f"{flag}: the same value in all rows, {column.iloc[0]}")
+    return columns.astype(float)
+
+
+def read_label(column):
+    """Labels y (n,) and the names of both classes from a column without missing values.
+
+    Of two numbers the larger is class 1, of two words the later one in the alphabet.
+    """
+    are_numbers = pd.api.types.is_numeric_dtype(column)  # or True and False
+    if are_numbers:
+        column = pd.to_numeric(column, downcast="integer")  # 1.0 was 1 before a value was missing
+    else:
+        column = column.astype(str).str.strip()
+
+    # Which two values are there?
+    found = column.unique().tolist()
+    if len(found) != 2:
+        some = ", ".join(str(value) for value in found[:5])
+        more = ", ..." if len(found) > 5 else ""
+        count = f"it has {len(found):,}: {some}{more}"
+        raise SettingsError(f"--label {column.name}: a label needs two values, {count}")
+
+    # Which of them is class 1, and what are they called?
+    if are_numbers:
+        class_0, class_1 = sorted(found)
+        classes = (f"{column.name} {class_0}", f"{column.name} {class_1}")
+    else:
+        class_0, class_1 = sorted(found, key=lambda word: (word.casefold(), word))
+        classes = (class_0, class_1)
+
+    y = (column == class_1).to_numpy(int)
+    return y, classes
+
+
+def who_asks(table, query, y):
+    """Mask (n,) of the rows for which a query is true, such as "clinic == 3"."""
+    flag = f"--asked {query}"
+    try:
+        asked = table.eval(query)
+    except Exception as error:  # pandas raises a dozen kinds
+        reason = f"not understood ({error}); write clinic == 3, or `blood sugar` > 200"
+        raise SettingsError(f"{flag}: {reason}") from error
+    if not (isinstance(asked, pd.Series) and asked.dtype == bool):
+        reason = "must be true or false for each row; write clinic == 3"
+        raise SettingsError(f"{flag}: {reason}")
+
+    asked = asked.to_numpy()
+    if not asked.any():
+        raise SettingsError(f"{flag}: this is true of no row")
+    if len(np.unique(y[~asked])) < 2:
+        raise SettingsError(f"{flag}: both classes must remain among the other rows")
+    return asked
+
+
+def own_cohort(table, label, features="", asked=""):
+    """A cohort for compare from a DataFrame, such as read_table makes from a CSV file.
+
+    label is the column to predict, features the columns to learn from ("age,blood sugar"; if
+    empty, the only two with numbers). asked is a pandas query: the rows for which it is true ask
+    to be forgotten; if empty, rows are drawn at random. Rows with missing values in these columns
+    are left out. Raises SettingsError for what does not fit.
+    """
+    check_columns([label], table, "--label")
+    names = feature_names(table, label, features)
+
+    # Rows with missing values
+    complete = table.dropna(subset=[label, *names]).infer_objects()
+    if len(complete) < 10:
+        reason = f"{len(complete)} rows without missing values; 10 are needed"
+        raise SettingsError(f"--data: {reason}")
+
+    y, classes = read_label(complete[label])
+    numbers = read_features(complete[names])
+    mask = who_asks(complete, asked, y) if asked else None
+    return Cohort(numbers, y, classes, StandardScaler(), "rows of your own", mask)
+
+
+def own_headline(comparison, cohort, settings, n_read):
+    """What was read, which class is which, and who asks."""
+    n_used = len(cohort.y)
+    n_asked = len(comparison.data.asked)
+    n_train = len(comparison.data.train.y)
+    names = ", ".join(cohort.features.columns)
+    size_1 = cohort.y.sum()
+    size_0 = n_used - size_1
+    who = f"those where {settings.asked}" if settings.asked else "drawn at random"
+
+    return wrapped(
+        f"{settings.data}: {n_read:,} rows read, {n_read - n_used:,} left out because values are "
+        f"missing. Features: {names}. Class 0 is {cohort.classes[0]} ({size_0:,} rows), class 1 is "
+        f"{cohort.classes[1]} ({size_1:,} rows). {n_asked:,} of the {n_train:,} training rows ask "
+        f"to be forgotten: {who}."
+    )
+
+
+def own(settings):
+    """The demo on your own CSV file."""
+    for flag in ["data", "label"]:
+        if not getattr(settings, flag):
+            raise SettingsError(f"--{flag} is needed: own --data FILE --label COLUMN")
+    if settings.asked and settings.forget:
+        raise SettingsError("--forget and --asked: give one of them, both say who asks")
+
+    table = read_table(settings.data)
+    cohort = own_cohort(table, settings.label, settings.features, settings.asked)
+    cohort = cohort._replace(source=f"rows of {os.path.basename(settings.data)}")
+
+    # Unless you say who, or how many, a fifth of the training rows ask
+    if settings.forget is None:
+        n_train = 4 * len(cohort.y) // 5
+        settings = replace(settings, forget=n_train // 5)
+
+    def make_cohort(settings, rng):
+        return cohort
+
+    comparison = compare(make_cohort, settings)
+    figures = {"own_performance_metrics.png": performance_figure(comparison)}
+    if len(cohort.features.columns) == 2:
+        figures["own_decision_boundaries.png"] = boundaries_figure(comparison)
+
+    headline = own_headline(comparison, cohort, settings, len(table))
+    page = "\n".join([headline, "", demo_page(comparison)])
+    return Output(page, comparison.results, figures)
 
 
 EPOCHS = 25, 50, 75, 100, 145, 200, 300
@@ -1342,7 +1609,8 @@ def sweep(settings):
     doses, accuracies = try_doses(comparison, settings), try_seeds(settings)
     figure = sweep_figure(doses, accuracies, comparison, settings)
     page = sweep_page(doses, accuracies, comparison, settings)
-    return page, doses[["test_accuracy", "forget_accuracy"]], {"parameter_sweep.png": figure}
+    table = doses[["test_accuracy", "forget_accuracy"]]
+    return Output(page, table, {"parameter_sweep.png": figure})
 
 
 # =================================================================================================
@@ -2149,7 +2417,7 @@ def study(settings):
     trials = run_trials(settings)
     table = attack_all(trials)
     page = study_page(table, optima_apart(trials))
-    return page, table, {"method_study.png": study_figure(table)}
+    return Output(page, table, {"method_study.png": study_figure(table)})
 
 
 # =================================================================================================
@@ -2615,173 +2883,316 @@ def sequential(settings):
         "removal_reveals.png": reveals_figure(observed),
     }
     page = sequential_page(ledger, summary, observed)
-    return page, ledger.set_index(["request", "method", "asked"]), figures
+    table = ledger.set_index(["request", "method", "asked"])
+    return Output(page, table, figures)
 
 
 # =================================================================================================
 # Part 5: Running it
 # =================================================================================================
 
+# ---- The experiments ----------------------------------------------------------------------------
+
 
 class Experiment(NamedTuple):
     """What a name on the command line stands for."""
 
-    run: object  # function: settings -> (page, table for --csv, {file: figure})
-    meaning: str
-    defaults: dict  # of its own
-    unused: tuple = ("trials",)  # settings without effect
+    run: Callable  # settings -> Output
+    meaning: str  # a line of --help
+    defaults: dict  # settings that have another default here
+    unused: tuple  # settings without effect
 
+
+TABLE = ("data", "label", "features", "asked")  # settings of a table of your own
 
 EXPERIMENTS = {
-    "demo": Experiment(demo, "80 of 400 patients ask to be forgotten", {}),
-    "basic": Experiment(basic, "the same on abstract data", {"patients": 1000, "forget": 160}),
+    "demo": Experiment(
+        run=demo,
+        meaning="80 of 400 patients ask to be forgotten",
+        defaults={},
+        unused=("trials", *TABLE),
+    ),
+    "basic": Experiment(
+        run=basic,
+        meaning="the same on abstract data",
+        defaults={"patients": 1000, "forget": 160},
+        unused=("trials", *TABLE),
+    ),
     "clinical": Experiment(
-        clinical, "the same on real patients", {"patients": 569, "forget": 91},
-        ("trials", "patients"),
+        run=clinical,
+        meaning="the same on 569 real patients",
+        defaults={"patients": 569, "forget": 91},
+        unused=("trials", "patients", *TABLE),
     ),
-    "sweep": Experiment(sweep, "the dose of ascent, and other seeds", {}),
-    "study": Experiment(study, "what really forgets: nine methods, two attacks", STUDY, ()),
+    "own": Experiment(
+        run=own,
+        meaning="the same on your own CSV file: --data FILE --label COLUMN",
+        defaults={"forget": None},  # a fifth of the training rows, however many there are
+        unused=("trials", "patients"),
+    ),
+    "sweep": Experiment(
+        run=sweep,
+        meaning="the dose of ascent, and other seeds",
+        defaults={},
+        unused=("trials", *TABLE),
+    ),
+    "study": Experiment(
+        run=study,
+        meaning="what really forgets: nine methods, two attacks",
+        defaults=STUDY,
+        unused=TABLE,
+    ),
     "sequential": Experiment(
-        sequential, "one by one; what removals give away", STUDY,
-        ("trials", "unlearn_epochs", "multiplier"),
+        run=sequential,
+        meaning="one by one; what removals give away",
+        defaults=STUDY,
+        unused=("trials", "unlearn_epochs", "multiplier", *TABLE),
     ),
-}  # fmt: skip
+}
+
+
+def flag_of(name):
+    """The flag of a field of Settings: "learning_rate" is --learning-rate."""
+    return "--" + name.replace("_", "-")
+
+
+def settings_for(experiment, **given):
+    """The settings of an experiment, as the command line makes them: settings_for("study", seed=7).
+
+    What is not given has the experiment's own default. Raises SettingsError for an experiment or a
+    setting that does not exist, is out of range, or has no effect on this experiment.
+    """
+    if experiment not in EXPERIMENTS:
+        names = ", ".join(EXPERIMENTS)
+        raise SettingsError(f"there is no experiment {experiment!r}; there are {names}")
+
+    fields_of_settings = [option.name for option in fields(Settings)]
+    for name in given:
+        if name not in fields_of_settings:
+            names = ", ".join(fields_of_settings)
+            raise SettingsError(f"there is no setting {name!r}; there are {names}")
+        if name in EXPERIMENTS[experiment].unused:
+            raise SettingsError(f"{flag_of(name)} has no effect on {experiment}")
+
+    chosen = dict(EXPERIMENTS[experiment].defaults)
+    chosen.update(given)
+    return Settings(**chosen)
 
 
 # ---- The command line ---------------------------------------------------------------------------
 
-VERSIONS = f"machine_unlearning.py {__version__}, Python {platform.python_version()}, "
-VERSIONS += f"numpy {np.__version__}, scikit-learn {sklearn.__version__}"
-FLAGS = {"--" + option.name.replace("_", "-"): option for option in fields(Settings)}
+VERSIONS = (
+    f"machine_unlearning.py {__version__}, Python {platform.python_version()}, "
+    f"numpy {np.__version__}, scikit-learn {sklearn.__version__}"
+)
+
+
+METAVARS = {  # what stands behind a flag, if it is not a number
+    "output": "DIR",
+    "csv": "FILE",
+    "format": "png|svg|pdf",
+    "data": "FILE",
+    "label": "COLUMN",
+    "features": "COLUMNS",
+    "asked": "QUERY",
+}
 
 
 def help_on(option):
-    """What a field of Settings means, and its default, everywhere or in some experiments."""
-    words = f"{option.metadata['meaning']} (default {option.default or 'none'}"
+    """What a field of Settings means, and its default: everywhere, then in some experiments."""
+    defaults = []
+    if option.default:
+        defaults.append(f"default {option.default}")
     for name, experiment in EXPERIMENTS.items():
         if option.name in experiment.defaults and option.name not in experiment.unused:
-            words += f", {name} {experiment.defaults[option.name]}"
-    return words + ")"
+            value = experiment.defaults[option.name]
+            defaults.append(f"{name} {'a fifth' if value is None else value}")
+
+    meaning = option.metadata["meaning"]
+    return f"{meaning} ({', '.join(defaults)})" if defaults else meaning
 
 
 def make_parser():
-    """The command line; every field of Settings is a flag."""
-    experiments = [f"  {name:12}{each.meaning}" for name, each in EXPERIMENTS.items()]
+    """The command line: the name of an experiment, and a flag for each field of Settings."""
+    description = ["What does it take to make a trained model forget?", ""]
+    for name, experiment in EXPERIMENTS.items():
+        description.append(f"  {name:12}{experiment.meaning}")
+
     parser = argparse.ArgumentParser(
         prog="machine_unlearning.py",
         usage="%(prog)s [experiment] [flags]",
-        description="\n".join(
-            ["What does it take to make a trained model forget?\n", *experiments]
-        ),
+        description="\n".join(description),
         epilog="example: machine_unlearning.py study --seed 7 --csv study.csv",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,  # only what was given is returned
+        argument_default=argparse.SUPPRESS,  # a flag that is not given is not in the result
         allow_abbrev=False,
     )
-    parser.add_argument("experiment", nargs="?", default="demo", help="the demo if not given")
-    parser.add_argument("--version", action="version", version=VERSIONS)
-    for flag, option in FLAGS.items():
+    parser.add_argument(
+        "experiment",
+        nargs="?",
+        default="demo",
+        choices=EXPERIMENTS,
+        metavar="experiment",
+        help="one of the above (default demo)",
+    )
+    for option in fields(Settings):
+        flag = flag_of(option.name)
         if option.type is bool:
-            parser.add_argument(flag, help=option.metadata["meaning"], action="store_true")
+            parser.add_argument(flag, action="store_true", help=help_on(option))
         else:
-            metavar = {"output": "DIR", "csv": "FILE"}.get(option.name, "N")
-            parser.add_argument(flag, help=help_on(option), type=option.type, metavar=metavar)
+            metavar = METAVARS.get(option.name, "N")
+            parser.add_argument(flag, type=option.type, metavar=metavar, help=help_on(option))
+    parser.add_argument("--version", action="version", version=VERSIONS)
     return parser
 
 
-def parse_arguments(argv):
-    """(experiment, settings) from a command line; argparse exits where it means nothing."""
+def parse(argv):
+    """(experiment, settings) from a command line; argparse exits where it makes no sense."""
     parser = make_parser()
-    given, unknown = parser.parse_known_args(argv)
-    given = vars(given)
-    name = given.pop("experiment")
-    if name not in EXPERIMENTS:
-        unknown.insert(0, name)
-    unknown.sort(key=lambda word: not word.startswith("-"))  # a flag, not its value
-    for word in unknown[:1]:
-        near = get_close_matches(word, {*FLAGS, *EXPERIMENTS} - {word}, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        if word == "-f":  # what a notebook's own command line starts with
-            hint = " (in a notebook, import this file, or %run it)"
-        parser.error(f"not understood: {word}{hint}")
-    experiment = EXPERIMENTS[name]
-    for flag, option in FLAGS.items():
-        if option.name in experiment.unused and option.name in given:
-            parser.error(f"{flag} has no effect on {name}")
+    given = vars(parser.parse_args(argv))
+    experiment = given.pop("experiment")
     try:
-        return name, Settings(**{**experiment.defaults, **given})
+        return experiment, settings_for(experiment, **given)
     except SettingsError as error:
         return parser.error(error)
 
 
-def say(*lines, end="\n"):
+# ---- Running an experiment ----------------------------------------------------------------------
+
+
+def say(text, end="\n"):
     """Print; where nobody listens any more (| head), go on in silence."""
     try:
-        print(*lines, sep="\n", end=end, flush=True)
+        print(text, end=end, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def run(name, settings):
+def make_folder(folder):
+    """Make a folder, unless it is there; raises OSError if it cannot be made."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def how_it_was_made(experiment, settings):
+    """Versions, seed, and the settings that are not the experiment's own: a citation needs them."""
+    words = [f"{VERSIONS}: {experiment}", f"seed {settings.seed}"]
+    defaults = settings_for(experiment)
+    for option in fields(Settings):
+        value = getattr(settings, option.name)
+        changes_numbers = option.name not in ("seed", "output", "csv", "dpi", "quiet", "format")
+        if changes_numbers and value != getattr(defaults, option.name):
+            words.append(f"{option.name} {value}")
+    return ", ".join(words)
+
+
+# Files of two equal runs are equal: no date in them, and no version of matplotlib
+NO_STAMP = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def write_figure(figure, path, settings):
+    """Write a figure or a film beside path, then rename: a file is whole, or as it was before."""
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        if hasattr(figure, "savefig"):
+            figure.savefig(
+                beside,
+                format=settings.format,
+                dpi=settings.dpi,
+                metadata=NO_STAMP[settings.format],
+                # A tenth larger, but three times as fast
+                pil_kwargs={"compress_level": 1} if settings.format == "png" else None,
+            )
+        else:  # a film
+            figure.save(beside)
+        beside.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error  # not: beside
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def run(experiment, settings):
     """Run an experiment, print what it found, write its files. Raises OSError, SettingsError."""
-    folder, csv = (Path(path).expanduser() for path in (settings.output, settings.csv))
-    folder.mkdir(parents=True, exist_ok=True)  # before the work: it may fail
-    experiment = EXPERIMENTS[name]
-    page, table, figures = experiment.run(settings)
-    own = sorted(vars(settings).items() - vars(Settings(**experiment.defaults)).items())
-    plain = "seed", "output", "csv", "dpi", "quiet"
-    how = [f"{VERSIONS}: {name}", f"seed {settings.seed}"]
-    how += [f"{key} {value}" for key, value in own if key not in plain]
+    # Is there room for the results? Better to know before the work
+    folder = Path(settings.output).expanduser()
+    csv = Path(settings.csv).expanduser()
+    make_folder(folder)
+    if settings.csv:
+        make_folder(csv.parent)
+        if csv.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(csv))
+
+    result = EXPERIMENTS[experiment].run(settings)
+    output = Output(*result)
+
+    # What was found is printed before anything can go wrong with a file
     if not settings.quiet:
-        say(page, "", wrapped(", ".join(how)))  # before anything can go wrong with a file
-    look = {"format": "png", "dpi": settings.dpi, "metadata": {"Software": None}}  # no version
-    look["pil_kwargs"] = {"compress_level": 1}  # a tenth larger, but three times as fast
-    for file, figure in figures.items():
-        beside = folder / f".{file}.{os.getpid()}.part"
-        try:
-            with style.context("default"):  # how it is saved is not for a matplotlibrc to say
-                figure.savefig(beside, **look)
-            beside.replace(folder / file)  # whole, or as it was before
-        finally:
-            beside.unlink(missing_ok=True)
-    written = [folder / file for file in figures]
-    if settings.csv == "/dev/stdout":
-        say(table.to_csv(), end="")
+        say(output.page)
+        say("")
+        say(wrapped(how_it_was_made(experiment, settings)))
+
+    # Figures
+    written = []
+    for name, figure in output.figures.items():
+        path = folder / name
+        if hasattr(figure, "savefig"):
+            path = path.with_suffix("." + settings.format)
+        write_figure(figure, path, settings)
+        written.append(path)
+
+    # The table
+    if settings.csv == "/dev/stdout":  # may be a file that the page stands in
+        say(output.table.to_csv(), end="")
     elif settings.csv:
-        table.to_csv(csv)
-    written += [csv] if settings.csv else []
+        output.table.to_csv(csv)
+    if settings.csv:
+        written.append(csv)
+
     if not settings.quiet:
-        say(*(f"wrote {file}" for file in written))
+        for path in written:
+            say(f"wrote {path}")
 
 
 def main(argv=None):
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 usage, 130 Ctrl-C."""
+    progress = logging.StreamHandler()  # to stderr
+    log.addHandler(progress)
     try:
-        run(*parse_arguments(argv))
+        experiment, settings = parse(argv)
+        log.setLevel(logging.WARNING if settings.quiet else logging.INFO)
+        run(experiment, settings)
         return 0
     except SystemExit as stop:  # argparse has said what there is to say
-        say(end="")
+        say("", end="")
         return stop.code
     except SettingsError as error:
-        message, status = error, 2
+        status = 2
+        message = error
     except OSError as error:
-        message, status = error, 1
-        if error.filename:
-            message = f"cannot write {error.filename}: {error.strerror}"
+        status = 1
+        message = f"{error.filename}: {error.strerror}" if error.filename else error
     except (BrokenExecutor, MemoryError):
-        message, status = "out of memory, or a worker process died", 1
+        status = 1
+        message = "out of memory, or a worker process died"
     except KeyboardInterrupt:
-        message, status = "interrupted", 130
-    print(f"machine_unlearning.py: error: {message}", file=sys.stderr)
+        status = 130
+        message = "interrupted"
+    finally:
+        log.removeHandler(progress)
+        log.setLevel(logging.NOTSET)
+
+    one_line = " ".join(str(message).split())
+    print(f"machine_unlearning.py: error: {one_line}", file=sys.stderr)
     return status
 
 
 if __name__ == "__main__":
     if hasattr(sys.stdout, "reconfigure"):  # an IDE's output may have less to offer
         sys.stdout.reconfigure(errors="backslashreplace")  # a console may lack a folder's letters
-    if "IPython" in sys.modules:  # %run: the process is somebody's notebook
-        sys.exit(main())
-    gc.freeze()  # what is imported is no garbage, and neither is anything when the process ends:
-    status = main()  # looking for it would take a sixth of the demo's time
-    gc.freeze()
-    sys.exit(status)
+    sys.exit(main())
