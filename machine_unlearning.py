@@ -2177,6 +2177,7 @@ def beside_retraining(table):
     target.index = table.index
 
     above = table.forget_accuracy - target.forget_accuracy
+    above = above.round(9)  # one patient of 20 is 0.05, not a little more
     lost = target.test_accuracy - table.test_accuracy
     columns = {
         "caught": table.caught,
@@ -2197,27 +2198,20 @@ def percent_range(low, high):
 
 
 def study_headline(beside):
-    """The finding: which shortcuts are caught on no request, and how much time does Newton take?
+    """The finding: how many shortcuts, methods that do not retrain, are caught on no request?
 
-    A shortcut is a method that is not one of the retrainings.
+    If it is Newton alone, how long does it take, at best and at worst?
     """
     caught = beside.caught.groupby("method", sort=False).any()
     caught = caught.drop(list(TRAINING))
     never = list(caught.index[~caught])
+    if never != [NEWTON]:
+        return f"{len(never)} of {len(caught)} shortcuts escape all attacks"
 
-    if not never:
-        return "No shortcut escapes all attacks"
-    if len(never) == 1 and NEWTON not in never:
-        return f"Only {never[0]} escapes all attacks"
-
-    headline = f"{len(never)} of {len(caught)} shortcuts escape all attacks"
-    if NEWTON in never:
-        time = beside.time.xs(NEWTON, level="method")
-        needs = percent_range(time.min(), time.max())
-        headline += f"; Newton takes {needs} of retraining's time"
-    if never == [NEWTON]:
-        headline = f"Only Newton escapes all attacks; it takes {needs} of the time of retraining"
-    return headline
+    time = beside.time.xs(NEWTON, level="method")  # by request
+    at_best = f"{time.min():.0%} of retraining's time"
+    at_worst = f"{time.max():.0%} ({time.idxmax()})"
+    return f"Only Newton escapes all attacks, in {at_best}, or {at_worst}"
 
 
 def strongest_attack(table):
@@ -2260,7 +2254,7 @@ def price_columns(beside, rows):
     times = {}
     for name in METHODS:
         times[name] = percent_range(least[name], most[name])
-    lost = in_words(by_method.points_lost.max(), "{:.1f}")
+    lost = in_words(by_method.points_lost.max(), "−{:.1f}").replace("−0.0", "0")
 
     no_verdict = pd.Series(0.5, index=list(METHODS)).reindex(rows)
     return [
@@ -2284,20 +2278,20 @@ def study_figure(table, settings):
     )
     target = table.forget_accuracy[CLINIC, RETRAIN]
     about_accuracy = (
-        "of those who left; green: as retraining.\n"
-        f"For the clinic that is {target:.0%}: nobody\nlike them is left to learn from"
+        "right, of those who left.\nGreen: as after retraining,\n"
+        f"which gets {target:.0%} of a clinic\nunlike all who stay"
     )
     about_attacks = (
-        "how often an attack is right; 50% is a coin toss.\n"
-        f"Caught: more often than chance allows,\nwhich reaches {chance_reaches(table)}"
+        "how often an attack tells it from a model\nthat was retrained; 50% is a coin toss.\n"
+        f"Caught: more often than chance allows,\nwhich is {chance_reaches(table)}"
     )
-    about_price = "relative to\nretraining; points\nlost, at worst"
+    about_price = "of retraining's time;\npoints of test\naccuracy lost,\nat worst"
 
     # The rows: two groups, with an empty row above each for its heading
     rows = ["", *BY_DESCENT, " ", *BY_NEWTON]
     headings = {
-        0: "by gradient descent, compared with Full Retrain",
-        1 + len(BY_DESCENT): "by Newton's method, compared with Newton Retrain, time too",
+        0: "Trained by gradient descent; compared with Full Retrain",
+        1 + len(BY_DESCENT): "Trained by Newton's method; compared with Newton Retrain, time too",
     }
 
     # The cells
@@ -2309,21 +2303,22 @@ def study_figure(table, settings):
     attacks = attacks.mask(table.caught, attacks + " caught")
 
     # Draw
-    shape = {"sharey": True, "width_ratios": [3, 4, 2.2]}
+    shape = {"sharey": True, "width_ratios": [3.2, 4.3, 2.3]}
     fig, axes = new_figure(7.4, finding, explanation, 1, 3, **shape)
     draw_grid(axes[0], rows, study_columns(accuracies, is_off, rows), VERDICTS)
     draw_grid(axes[1], rows, study_columns(attacks, table.caught, rows), VERDICTS)
     draw_grid(axes[2], rows, price_columns(beside, rows), VERDICTS)
 
-    titles = ["Forget accuracy", "Does an attack recognise it?", "Price"]
+    titles = ["Forget accuracy", "Does an attack catch it?", "Price"]
     for ax, title, about in zip(axes, titles, [about_accuracy, about_attacks, about_price]):
         ax.set_title(title, pad=10)
         ax.set_xlabel(about, loc="left")
 
     # Headings of the groups, and names of the methods
     for row, heading in headings.items():
-        text = axes[0].text(0, row + 0.55, heading, va="center", color=GREY)
-        text.set_in_layout(False)  # it may reach into the next panel
+        text = axes[0].text(0, row + 0.6, heading, va="center", style="italic")
+        text.set_in_layout(False)  # it may reach into the next panel,
+    axes[0].set_zorder(1)  # and is drawn on top of it
     for label in axes[0].get_yticklabels():
         name = label.get_text()
         label.set_color(COLORS.get(name, INK))
@@ -2388,7 +2383,7 @@ def study_page(table, apart):
             ("forget accuracy", "ascent"): accuracy[ASCENT],
             ("time", "Newton"): f"{newton_time:.2f}",
             ("time", "Newton Retrain"): f"{newton_retrain_time:.2f}",
-            ("Newton's optima", ""): f"{optima}: {apart[kind]:.0e}",
+            ("Newton's optima", ""): f"{optima}, {apart[kind]:.1g} apart",
         }
     requests = pd.DataFrame(requests).T
 
