@@ -2638,6 +2638,13 @@ def whose_data(settings):
     return f"{n_train:,} synthetic patients, seed {settings.seed}"
 
 
+def how_many(n, things):
+    """No thing, 1 thing, 2 things."""
+    if n == 0:
+        return f"no {things}"
+    return f"{n} {things}" if n == 1 else f"{n} {things}s"
+
+
 def two_digits(number):
     """As many decimals as it takes to show two digits: 12, 1.2, 0.012."""
     return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
@@ -2651,13 +2658,13 @@ def in_points(gap):
 def sequential_finding(summary):
     """What Newton saves, and how often it is off target."""
     rows = summary.xs(NEWTON, level="method")
-    fastest = two_digits(100 * rows.time.min())
-    slowest = two_digits(100 * rows.time.max())
+    least = 100 * rows.time.min()
+    most = 100 * rows.time.max()
     n_off = rows.off_target.sum()
     n_measured = rows.measured.sum()
     return (
-        f"Newton takes {fastest} to {slowest}% of the time, "
-        f"and is off target at {n_off} of {n_measured} requests"
+        f"Newton takes {least:.0f} to {most:.0f}% of retraining's time, "
+        f"off target at {n_off} of {n_measured} requests"
     )
 
 
@@ -2680,6 +2687,7 @@ def draw_gaps(ax, ledger, largest_gap):
         ax.scatter(measured.asked[which], rows[which], label=label, **look)
 
     # The largest gap of each row
+    ax.tick_params(axis="y", length=0)
     beside = ax.get_yaxis_transform()  # x in widths of the panel, y in rows
     for row, name in enumerate(STRATEGIES):
         gap = largest_gap[name]
@@ -2691,9 +2699,9 @@ def draw_gaps(ax, ledger, largest_gap):
 def sequential_figure(ledger, summary, settings):
     """For either kind of request: the time of all answers, and at each one, is it the target?"""
     explanation = (
-        f"{whose_data(settings)}; {ledger.asked.max()} ask, one after the other. Each row has a "
-        "target of its own: a model of its kind, retrained at that request. On the right: the "
-        "largest gap, in points."
+        f"{whose_data(settings)}; {ledger.asked.max()} ask, one after the other. Each row's target "
+        "is another model of its kind, retrained at that request; even two of these may differ. "
+        "Right: largest gap, in points."
     )
     finding = sequential_finding(summary)
     fig, axes = new_figure(6.6, finding, explanation, 2, 2, sharey=True, width_ratios=[1, 1.7])
@@ -2702,7 +2710,7 @@ def sequential_figure(ledger, summary, settings):
         who = SEQUENCES[kind].capitalize()
         draw_bars(time_panel, f"{who}: time", summary.time[kind], accuracy=False)
         draw_gaps(gap_panel, ledger[ledger.request == kind], summary.largest_gap[kind])
-        gap_panel.set_title(f"{who}: gap to the target at each request")
+        gap_panel.set_title(f"{who}: gap to the target")
 
     last_panel = axes[1, 1]
     last_panel.set_xlabel("patients who have asked")
@@ -2731,8 +2739,7 @@ def certificate_figure(ledger, settings):
     """For either kind of request: what is spent of the head's budget, and what is really left."""
     explanation = (
         f"{whose_data(settings)}. Noise in the model hides what removals leave behind, up to "
-        "100%. Beyond, the model must be retrained. When that happens depends on the noise and "
-        "so betrays it: the certificate fails."
+        "100%; then it must be retrained. But the moment depends on the noise, and betrays it."
     )
     finding = certificate_finding(ledger)
     fig, axes = new_figure(4.9, finding, explanation, 1, 2, sharey=True)
@@ -2748,20 +2755,19 @@ def certificate_figure(ledger, settings):
 
         ax.plot(spent, color=PURPLE, linewidth=2, label="spent, an upper bound")
         ax.plot(left_behind, color=GREY, label="what is really left behind")
+        label = "forced retrain: here the certificate fails"
         at_the_limit = np.ones(len(forced))
-        ax.scatter(forced, at_the_limit, marker="v", color=RED, zorder=3, label="forced retrain")
+        ax.scatter(forced, at_the_limit, marker="v", color=RED, zorder=3, label=label)
         ax.axhline(1, color=INK, linewidth=0.8)
 
         who = SEQUENCES[kind].capitalize()
-        ax.set_title(
-            f"{who}: {len(forced) or 'no'} forced {'retrain' if len(forced) == 1 else 'retrains'}"
-        )
+        ax.set_title(f"{who}: {how_many(len(forced), 'forced retrain')}")
         ax.set_xlabel("patients removed")
         ax.set_ylim(0, 1.15)
         ax.set_yticks([0, 0.5, 1])
         ax.yaxis.set_major_formatter("{x:.0%}")
 
-    axes[0].set_ylabel("of the noise budget")
+    axes[0].set_ylabel("share of the noise budget")
     marks = axes[0].get_legend_handles_labels()[0]
     add_legend(axes[0], marks, "lower")
     return fig
@@ -2776,7 +2782,7 @@ def reveals_finding(observed):
 
     years = max(median_error(people, "found_", "age") for people in singles.values())
     mg = max(median_error(people, "found_", "glucose") for people in singles.values())
-    return f"Two versions of a model reveal who left, to {years:.1f} years and {mg:.1f} mg/dL"
+    return f"Two versions of a model reveal who left, to about {years:.1f} years and {mg:.1f} mg/dL"
 
 
 def draw_revealed(ax, people):
@@ -2790,9 +2796,9 @@ def draw_revealed(ax, people):
     dot = {"s": 14, "color": PURPLE}
     plus = {"s": 130, "color": GREY, "edgecolor": "white", "marker": "P", "zorder": 3}
     ax.scatter(people.age, people.glucose, label="who left", **ring)
-    label = "revealed by two versions, with a line to who it is"
+    label = "whom the model reveals, joined by a line"
     ax.scatter(people.found_age, people.found_glucose, label=label, **dot)
-    label = "best guess without the model"
+    label = "best guess without it"
     ax.scatter(people.guess_age, people.guess_glucose, label=label, **plus)
     ax.set(xlabel="Age (years)", ylabel="Glucose (mg/dL)")
     ax.locator_params(nbins=5)
@@ -2816,21 +2822,24 @@ def reveals_figure(observed, settings):
     """Who left and whom two versions of the head reveal, one by one; below, how far it is off."""
     n_train = settings.patients * 4 // 5
     explanation = (
-        f"{whose_data(settings)}. Whoever holds the certified head from before and after a removal "
-        f"computes who left, with data of {n_train - 1:,} similar people. The certificate covers "
-        "one version only."
+        f"{whose_data(settings)}. Whoever holds the certified model from before and after a "
+        f"removal computes who left, with data of {n_train - 1:,} similar people. The certificate "
+        "covers one version only."
     )
     finding = reveals_finding(observed)
     fig, axes = new_figure(6.6, finding, explanation, 2, 2, height_ratios=[4, 1])
     maps = axes[0]
     grids = axes[1]
-    rows = ["two versions", "best guess"]
 
     for kind, ax, grid in zip(SEQUENCES, maps, grids):
         people = observed[kind, 1]
         draw_revealed(ax, people)
         ax.set_title(SEQUENCES[kind].capitalize())
-        draw_grid(grid, rows, error_columns(people), VERDICTS)
+        draw_grid(grid, False, error_columns(people), VERDICTS)
+
+    # The rows of both grids have the same names
+    grids[0].set_yticks([0.5, 1.5], ["two versions", "best guess"])
+    maps[1].set_title("A clinic, enlarged")
 
     add_legend(maps[0], maps[0].get_legend_handles_labels()[0])
     return fig
@@ -2843,8 +2852,9 @@ time     of all requests, relative to a retrain by descent at each of them
 gap      mean |p - p'| on all who have asked so far, in points of probability;
          p' is a model of its kind that is retrained at this request (Newton's
          is Newton Retrain; the head's has the same noise). The largest
-other    requests at which it is another model than that one, beyond rounding
-off      requests at which the gap is more than 1 point
+other    at how many requests it is another model than that one, beyond rounding
+off      at how many the gap is more than 1 point; of so many at which it was
+         measured
 """
 
 CERTIFICATE_LEGEND = """
@@ -2858,7 +2868,7 @@ left       what removals really left, at most, in % of what was spent
 
 OBSERVER_LEGEND = """
 found      from two versions of the head, so many removals apart: median errors
-           in years / mg/dL, and right diagnoses; no removal with fresh noise
+           in years / mg/dL, and right diagnoses; where the noise stayed the same
 guess      median errors of a guess that sees no head
 """
 
@@ -2868,11 +2878,11 @@ def strategies_table(summary):
     columns = {}
     for kind in SEQUENCES:
         part = summary.loc[kind]
-        measured = part.measured.map(" of {}".format)
         columns[kind, "time"] = part.time.map(two_digits)
         columns[kind, "gap"] = part.largest_gap.map(in_points)
-        columns[kind, "other"] = part.elsewhere.map(str) + measured
-        columns[kind, "off"] = part.off_target.map(str) + measured
+        columns[kind, "other"] = part.elsewhere
+        columns[kind, "off"] = part.off_target
+        columns["", "of"] = part.measured  # the same for both kinds
     return pd.DataFrame(columns).rename_axis(None)
 
 
