@@ -51,7 +51,7 @@ import time
 import warnings
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
-from functools import partial, wraps
+from functools import wraps
 from itertools import chain, product
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -3025,14 +3025,9 @@ def how_many(n, things):
     return f"{n} {things}" if n == 1 else f"{n} {things}s"
 
 
-def two_digits(number):
-    """As many decimals as it takes to show two digits: 12, 1.2, 0.012."""
-    return f"{number:.0f}" if number >= 10 else f"{number:.2g}"
-
-
 def in_points(gap):
     """A gap in points of probability; 0 if the two models are one up to rounding."""
-    return "0" if gap <= SAME_OPTIMUM else two_digits(100 * gap)
+    return "0" if gap <= SAME_OPTIMUM else points(gap)
 
 
 def sequential_finding(summary):
@@ -3043,8 +3038,8 @@ def sequential_finding(summary):
     n_off = rows.off_target.sum()
     n_measured = rows.measured.sum()
     return (
-        f"Newton takes {least:.0f} to {most:.0f}% of retraining's time, "
-        f"off target at {n_off} of {n_measured} requests"
+        f"Newton takes {least:.0f} to {most:.0f}% of retraining's time "
+        f"and is off target in {n_off} of {n_measured} cases"
     )
 
 
@@ -3119,7 +3114,8 @@ def certificate_figure(ledger, settings):
     """For either kind of request: what is spent of the head's budget, and what is really left."""
     explanation = (
         f"{whose_data(settings)}. Noise in the model hides what removals leave behind, up to "
-        "100%; then it must be retrained. But the moment depends on the noise, and betrays it."
+        "100%; then it must be retrained. But when this happens depends on the noise, and betrays "
+        "it."
     )
     finding = certificate_finding(ledger)
     fig, axes = new_figure(4.9, finding, explanation, 1, 2, sharey=True)
@@ -3133,9 +3129,9 @@ def certificate_figure(ledger, settings):
         spent[forced] = np.nan
         left_behind[forced] = np.nan
 
-        ax.plot(spent, color=PURPLE, linewidth=2, label="spent, an upper bound")
-        ax.plot(left_behind, color=GREY, label="what is really left behind")
-        label = "forced retrain: here the certificate fails"
+        ax.plot(spent, color=PURPLE, linewidth=2, label="bound on what is left")
+        ax.plot(left_behind, color=GREY, label="what is really left")
+        label = "forced retrain: certificate fails"
         at_the_limit = np.ones(len(forced))
         ax.scatter(forced, at_the_limit, marker="v", color=RED, zorder=3, label=label)
         ax.axhline(1, color=INK, linewidth=0.8)
@@ -3147,7 +3143,7 @@ def certificate_figure(ledger, settings):
         ax.set_yticks([0, 0.5, 1])
         ax.yaxis.set_major_formatter("{x:.0%}")
 
-    axes[0].set_ylabel("share of the noise budget")
+    axes[0].set_ylabel("share of what the noise can hide")
     marks = axes[0].get_legend_handles_labels()[0]
     add_legend(axes[0], marks, "lower")
     return fig
@@ -3176,9 +3172,9 @@ def draw_revealed(ax, people):
     dot = {"s": 14, "color": PURPLE}
     plus = {"s": 130, "color": GREY, "edgecolor": "white", "marker": "P", "zorder": 3}
     ax.scatter(people.age, people.glucose, label="who left", **ring)
-    label = "whom the model reveals, joined by a line"
+    label = "whom two versions reveal, joined by a line"
     ax.scatter(people.found_age, people.found_glucose, label=label, **dot)
-    label = "best guess without it"
+    label = "best guess without them"
     ax.scatter(people.guess_age, people.guess_glucose, label=label, **plus)
     ax.set(xlabel="Age (years)", ylabel="Glucose (mg/dL)")
     ax.locator_params(nbins=5)
@@ -3208,20 +3204,17 @@ def reveals_figure(observed, settings):
     )
     finding = reveals_finding(observed)
     fig, axes = new_figure(6.6, finding, explanation, 2, 2, height_ratios=[4, 1])
-    maps = axes[0]
-    grids = axes[1]
 
-    for kind, ax, grid in zip(SEQUENCES, maps, grids):
+    row_names = [["two versions", "best guess"], False]  # named once, on the left
+    titles = ["Random patients", "A clinic, enlarged"]
+    for kind, title, names, column in zip(SEQUENCES, titles, row_names, axes.T):
         people = observed[kind, 1]
-        draw_revealed(ax, people)
-        ax.set_title(SEQUENCES[kind].capitalize())
-        draw_grid(grid, False, error_columns(people), VERDICTS)
+        draw_revealed(column[0], people)
+        column[0].set_title(title)
+        draw_grid(column[1], names, error_columns(people), VERDICTS)
 
-    # The rows of both grids have the same names
-    grids[0].set_yticks([0.5, 1.5], ["two versions", "best guess"])
-    maps[1].set_title("A clinic, enlarged")
-
-    add_legend(maps[0], maps[0].get_legend_handles_labels()[0])
+    marks = axes[0, 0].get_legend_handles_labels()[0]
+    add_legend(axes[0, 0], marks)
     return fig
 
 
@@ -3258,7 +3251,7 @@ def strategies_table(summary):
     columns = {}
     for kind in SEQUENCES:
         part = summary.loc[kind]
-        columns[kind, "time"] = part.time.map(two_digits)
+        columns[kind, "time"] = part.time.map("{:.2g}".format)
         columns[kind, "gap"] = part.largest_gap.map(in_points)
         columns[kind, "other"] = part.elsewhere
         columns[kind, "off"] = part.off_target
