@@ -886,8 +886,12 @@ def width_of(words, size=12, weight="normal"):
 def shortened(words, inches, weight="normal"):
     """The words, or as many of their letters as there is room for, and an ellipsis."""
     words = str(words)
-    if width_of(words, weight=weight) <= inches:
+    width = width_of(words, weight=weight)
+    if width <= inches:
         return words
+
+    # About as many letters as fit, then fewer until they do
+    words = words[: int(len(words) * inches / width) + 1]
     while words and width_of(words + "…", weight=weight) > inches:
         words = words[:-1]
     return words + "…"
@@ -1208,8 +1212,8 @@ def performance_figure(comparison):
     aim = aim_of_forgetting(comparison)
     draw_bars(test_panel, "Test accuracy", results.test_accuracy)
     draw_bars(forget_panel, "Forget accuracy", results.forget_accuracy)
-    test_panel.set_xlabel(f"right, of {len(data.test.y):,}\nnever seen", loc="left")
-    forget_panel.set_xlabel(f"right, of {whom};\ntarget {aim}", loc="left")
+    test_panel.set_xlabel(f"right, of\n{len(data.test.y):,} never seen", loc="left")
+    forget_panel.set_xlabel(f"right, of {n:,};\ntarget {aim}", loc="left")
 
     # The gap; the retrained model's own is 0, so its row shows those of the ten others
     draw_gaps(gap_panel, results.gap_to_retrained, others)
@@ -1353,7 +1357,7 @@ def patients_figure(comparison, n_rows=15):
 
     # Who they are
     plain = np.full(len(asked), 0.5)  # white
-    ids = [shortened(patient, 1.6) for patient in data.features.index[asked]]
+    ids = [shortened(patient, 1.75) for patient in data.features.index[asked]]
     who = [Column("Patient", ids, plain)]
     features = []
     for name, values in data.features.items():
@@ -1606,7 +1610,7 @@ def sweep_figure(doses, accuracies, comparison, settings):
         f"{yours} with {len(SEEDS)} seeds; our example, seed {settings.seed}, is "
         f"{compared_with_seeds(here, accuracies)}."
     )
-    fig, axes = new_figure(5.2, finding, explanation, 1, 3, width_ratios=[4, 4, 3])
+    fig, axes = new_figure(5.2, finding, explanation, 1, 3, width_ratios=[5, 5, 4.5])
     gap_panel, accuracy_panel, seed_panel = axes
 
     # The gap, in points of probability; 0 has no place on a log scale
@@ -1743,11 +1747,14 @@ class Film(NamedTuple):
 def epochs_shown(last, nearest, n_frames=90):
     """The epochs of a film: a third of its frames up to twice the nearest epoch, then faster."""
     slow = min(2 * nearest, last)
-    n_slow = n_frames // 3
-    epochs = np.concatenate(
-        [np.linspace(0, slow, n_slow), np.linspace(slow, last, n_frames - n_slow), [nearest]]
-    )
-    return np.unique(epochs.round().astype(int))
+    if slow in (0, last):
+        epochs = np.linspace(0, last, n_frames)
+    else:
+        n_slow = n_frames // 3
+        slowly = np.linspace(0, slow, n_slow)
+        faster = np.linspace(slow, last, n_frames - n_slow)
+        epochs = np.concatenate([slowly, faster])
+    return np.unique([*epochs.round().astype(int), nearest])
 
 
 def film_headline(path):
@@ -1812,6 +1819,7 @@ def draw_curves(axes, path, comparison):
     gap.set(yscale="log", ylim=(lowest, 110), yticks=ticks, xlabel="epochs of ascent")
     gap.yaxis.set_major_formatter("{x:g}")
     gap.minorticks_off()
+    gap.set_ylabel("each tick\n10 times more")
     return curves
 
 
@@ -1863,7 +1871,7 @@ def film_of_ascent(comparison, settings, path):
 
     # Matplotlib makes room for all texts, and draws what does not move
     canvas = FigureCanvasAgg(fig)
-    fig.set_dpi(settings.dpi)
+    fig.set_dpi(84)  # 840 pixels wide, as wide as GitHub shows it; more would exceed 1 MB
     canvas.draw()
     background = canvas.copy_from_bbox(fig.bbox)
 
@@ -1898,17 +1906,51 @@ def film_of_ascent(comparison, settings, path):
     return Film(in_one_palette(pictures), milliseconds)
 
 
+def milestones(path):
+    """Four epochs that tell the story: the start, the nearest, halfway from there, the end."""
+    nearest = path.gap_to_retrained.idxmin()
+    last = path.index[-1]
+    return sorted({0, nearest, (nearest + last) // 2, last})
+
+
+@in_our_style()
+def stills_figure(comparison, settings, path):
+    """The film for print: its map at the milestones, side by side."""
+    data = comparison.data
+    forget = data.forget
+    asked = data.asked
+    epochs = milestones(path)
+
+    explanation = (
+        f"{example(comparison)}: the model after some epochs of ascent on the loss of "
+        f"{the_asked(data)}. The target is a model retrained without them."
+    )
+    fig, axes = new_figure(4.2, film_headline(path), explanation, 1, 4, sharex=True, sharey=True)
+    add_key(axes[0], data, [("asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
+
+    for ax, epoch in zip(axes, epochs):
+        model = copy.deepcopy(comparison.models[ORIGINAL])
+        model.unlearn(forget.X, forget.y, int(epoch), settings.multiplier)
+        wrong = model.predict(forget.X) != forget.y
+        draw_map(ax, comparison, model)
+        draw_patients(ax, data, asked, RINGED)
+        draw_marks(ax, data, asked[wrong], CROSS)
+        ax.set_title(f"Epoch {epoch}:\ngap {points(path.gap_to_retrained[epoch])} points")
+        ax.label_outer()
+
+    # A short film has fewer of them
+    for ax in axes[len(epochs) :]:
+        ax.set_visible(False)
+    return fig
+
+
 def film_page(path, comparison):
     """What the film shows, in words and in a few of its epochs."""
     gaps = path.gap_to_retrained
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
     nearest = gaps.idxmin()
     last = path.index[-1]
-
-    # Some epochs: the start, the nearest, the first one farther than the start, the end
-    beyond = gaps.index[(gaps > gaps[0]) & (gaps.index > nearest)]
-    epochs = sorted({0, nearest, *beyond[:1], last})
-    some = path.loc[epochs]
+    some = path.loc[milestones(path)]
     table = pd.DataFrame(
         {
             "test accuracy": some.test_accuracy.map(percent),
@@ -1932,7 +1974,9 @@ def film(settings):
     start = time.perf_counter()
     pictures = film_of_ascent(comparison, settings, path)
     log.info("film: %.1f s", time.perf_counter() - start)
-    return film_page(path, comparison), path, {"ascent.gif": pictures}
+    stills = stills_figure(comparison, settings, path)
+    files = {"ascent.gif": pictures, "ascent_stills.png": stills}
+    return film_page(path, comparison), path, files
 
 
 # =================================================================================================
@@ -3230,7 +3274,7 @@ EXPERIMENTS = {
         ("trials", "patients"),
     ),
     "sweep": Experiment(sweep, "the dose of ascent, and other seeds", {}),
-    "film": Experiment(film, "gradient ascent, epoch by epoch", {"dpi": 84}),
+    "film": Experiment(film, "gradient ascent, epoch by epoch", {}),
     "study": Experiment(study, "what really forgets: nine methods, two attacks", STUDY, ()),
     "sequential": Experiment(
         sequential, "one by one; what removals give away", STUDY,
