@@ -877,10 +877,10 @@ def wrapped(words, width=79):
 
 def width_of(words, size=12, weight="normal"):
     """Inches that a line of text takes, in the reader's own font."""
-    fig = Figure(dpi=72)
+    fig = Figure()
     renderer = FigureCanvasAgg(fig).get_renderer()
     text = fig.text(0, 0, words, size=size, weight=weight)
-    return text.get_window_extent(renderer).width / 72
+    return text.get_window_extent(renderer).width / fig.dpi
 
 
 def shortened(words, inches, weight="normal"):
@@ -1206,7 +1206,7 @@ def performance_figure(comparison):
         unit = "seconds"
         durations = results.seconds
     draw_bars(time_panel, "Time", durations, "{:.1f}", durations.max(), accuracy=False)
-    time_panel.set_xlabel(f"{unit} to\nanswer the request", loc="left")
+    time_panel.set_xlabel(f"{unit}\nto answer\nthe request", loc="left")
 
     # Accuracies
     aim = aim_of_forgetting(comparison)
@@ -1339,7 +1339,7 @@ def patients_figure(comparison, n_rows=15):
     n = len(data.asked)
     asked = data.asked[:n_rows]
     rows = data.train.at(asked)
-    classes = [shortened(name, 1.3) for name in data.classes]
+    classes = [shortened(name, 1.6) for name in data.classes]
 
     # What was found, and how to read it
     flipped = results.predictions_changed.astype(int)
@@ -1351,8 +1351,8 @@ def patients_figure(comparison, n_rows=15):
     )
     explanation = (
         f"{example(comparison)}: the first {len(asked)} who asked, and each model's probability of "
-        f"{classes[1]}. ×: wrong; framed: flipped. Of the {flipped[ASCENT]:,} flips, {harmed:,} "
-        "are from right to wrong."
+        f"{classes[1]}. ×: wrong; framed: flipped. Flips from right to wrong: {harmed:,} of "
+        f"{flipped[ASCENT]:,}."
     )
 
     # Who they are
@@ -1554,17 +1554,18 @@ def try_seeds(settings):
 def sweep_headline(doses, comparison):
     """Does a small dose of ascent come nearer than doing nothing, and what does a large one do?"""
     nothing = comparison.results.gap_to_retrained[NAIVE]
-    nearest = doses.loc[doses.gap_to_retrained.idxmin()]
-    largest = doses.loc[doses.dose.idxmax()]
+    most = doses.loc[doses.dose.idxmax()]
     if not learned(comparison):
         return no_verdict(comparison)
-    if nearest.gap_to_retrained >= nothing:
-        return "No dose of gradient ascent ends nearer to the target than doing nothing"
+    if doses.gap_to_retrained.min() >= nothing:
+        return "No amount of gradient ascent ends nearer to the target than doing nothing"
+    if most.gap_to_retrained <= nothing:
+        return "Even the most gradient ascent tried here ends nearer to the target"
 
-    words = f"Gradient ascent is nearest to the target at a dose of {nearest.dose:g}"
-    if largest.test_accuracy < 0.5:
-        words += ", then breaks the model"
-    return words
+    effect = "leads away again"
+    if most.test_accuracy < 0.5:
+        effect = f"breaks the model ({most.test_accuracy:.0%} right)"
+    return f"A little gradient ascent nears the target; more {effect}"
 
 
 def compared_with_seeds(here, accuracies):
@@ -1676,10 +1677,12 @@ def sweep_page(doses, accuracies, comparison, settings):
     if nearer.empty:
         by_dose = f"None of {n} settings ends nearer to the target than doing nothing."
     else:
+        nearest = nearer.dose[nearer.gap_to_retrained.idxmin()]
         by_dose = (
             f"{len(nearer)} of {n} settings end nearer to the target than doing nothing (a gap of "
             f"{points(nothing)} points), with doses of {nearer.dose.min():g} to "
-            f"{nearer.dose.max():g}; the nearest leaves {points(nearer.gap_to_retrained.min())}. "
+            f"{nearer.dose.max():g}; the nearest, at a dose of {nearest:g}, leaves "
+            f"{points(nearer.gap_to_retrained.min())}. "
             "But only somebody who has retrained models can tell which ones."
         )
 
