@@ -171,9 +171,9 @@ def test_performance(patients):
 @pytest.mark.parametrize("learned", [True, False])
 def test_what_is_said_follows_from_the_checks(patients, monkeypatch, useful, naive, learned):
     checks = mu.check_answers(patients)
-    checks.loc[["useful", "naive"], "passed"] = [useful, naive]
+    checks.loc[["useful", "nothing"], "holds"] = [useful, naive]
     monkeypatch.setattr(mu, "check_answers", lambda comparison: checks)
-    monkeypatch.setattr(mu, "learned", lambda comparison: learned)
+    monkeypatch.setattr(mu, "has_learned", lambda comparison: learned)
     figure = mu.performance_figure(patients)
     if not learned:
         assert title(figure).startswith("No verdict")
