@@ -51,10 +51,10 @@ import time
 import warnings
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
-from functools import partial, wraps
+from functools import wraps
 from itertools import chain, product
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Callable, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -79,11 +79,10 @@ __version__ = "3.0.0"
 
 # Only Parts 4 and 5 use what follows: drawing, the command line, files
 import argparse
-import gc
+import errno
 import platform
 import sys
 from contextlib import contextmanager
-from difflib import get_close_matches
 from io import BytesIO
 from pathlib import Path
 from textwrap import fill
@@ -132,6 +131,9 @@ def setting(default, meaning, *limits):
     return field(default=default, metadata={"meaning": meaning, "limits": limits})
 
 
+FORMATS = ("png", "svg", "pdf")
+
+
 @dataclass(frozen=True)
 class Settings:
     """All settings. Each field is also a flag; the defaults give the classic result."""
@@ -153,15 +155,24 @@ class Settings:
     csv: str = setting("", "also write the table to this CSV file")
     dpi: int = setting(150, "resolution of the figures in dots per inch", 10, 1200)
     quiet: bool = setting(False, "print nothing but errors")
+    format: str = setting("png", "format of the figures: png, svg or pdf")
+    data: str = setting("", "own: your CSV file")
+    label: str = setting("", "own: its column with the two classes")
+    features: str = setting("", "own: the columns to learn from, with commas between")
+    asked: str = setting("", "own: who asks to be forgotten, such as 'clinic == 3'")
 
     def __post_init__(self):
         """Raise SettingsError for a value of another type, or a number that is out of range."""
         for option in fields(self):
             value = getattr(self, option.name)
+            if option.name == "forget" and value is None:
+                continue  # own: a fifth of the training rows
             check_type(option.name, value, option.type)
             limits = option.metadata["limits"]
             if limits:
                 check_range(option.name, value, *limits, option.metadata["meaning"])
+        if self.format not in FORMATS:
+            raise SettingsError(f"--format {self.format}: choose png, svg or pdf")
 
 
 # =================================================================================================
@@ -1030,6 +1041,7 @@ STYLE = {
     "figure.titleweight": "bold",
     "text.color": INK,
     "text.parse_math": False,  # a $ in the name of a column is a $
+    "svg.hashsalt": "machine_unlearning",  # names in an SVG file that do not change
     "axes.labelcolor": INK,
     "axes.labelsize": 12,
     "axes.titlesize": 13,
@@ -1536,6 +1548,14 @@ def demo_page(comparison):
     return "\n\n".join(paragraphs)
 
 
+class Output(NamedTuple):
+    """What an experiment leaves to be printed and written."""
+
+    page: str
+    table: pd.DataFrame  # for --csv
+    figures: dict  # file -> figure
+
+
 def demo(settings, make_cohort=hospital, prefix=""):
     """80 of 400 patients ask to be forgotten; for another cohort, only the first two figures."""
     comparison = compare(make_cohort, settings)
@@ -1546,7 +1566,7 @@ def demo(settings, make_cohort=hospital, prefix=""):
     if not prefix:
         figures["concrete_demonstration.png"] = concrete_figure(comparison)
         figures["patient_level_view.png"] = patients_figure(comparison)
-    return demo_page(comparison), comparison.results, figures
+    return Output(demo_page(comparison), comparison.results, figures)
 
 
 # =================================================================================================
@@ -1577,6 +1597,230 @@ def wisconsin(settings, rng):
     y = (bunch.target == 0).to_numpy(int)  # there, 0 is malignant
     source = "real patients, Wisconsin; worst: the mean of the three largest values"
     return Cohort(features, y, ("Benign", "Malignant"), StandardScaler(), source)
+
+
+# ---- Your own table -----------------------------------------------------------------------------
+# The demo on a CSV file: which columns to learn from, what to predict, who asks to be forgotten. A
+# file is full of surprises, and none of them may become a wrong number: what does not fit is named.
+
+
+MISSING = ["", "?", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL"]  # "None" may be a class
+
+
+def read_table(path):
+    """A CSV file as a DataFrame; blanks and the words in MISSING are missing values.
+
+    The values are separated by commas, semicolons or tabs. Raises OSError if there is no such
+    file, and SettingsError if it is not a table.
+    """
+    try:
+        # The right separator finds the most columns in the first line
+        n_columns = {}
+        for separator in [",", ";", "\t"]:
+            first_line = pd.read_csv(path, sep=separator, nrows=0)
+            n_columns[separator] = len(first_line.columns)
+        separator = max(n_columns, key=n_columns.get)
+
+        # A row with more values than there are columns would be read in silence, and shifted
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(
+                path,
+                sep=separator,
+                index_col=False,
+                keep_default_na=False,
+                na_values=MISSING,
+                skipinitialspace=True,
+                low_memory=False,  # one type for the whole of a column
+            )
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"--data {path}: not in UTF-8; save it as CSV UTF-8") from error
+    except pd.errors.ParserWarning as error:
+        reason = "rows have more values than there are columns (are there decimal commas?)"
+        raise SettingsError(f"--data {path}: {reason}") from error
+    except ValueError as error:
+        raise SettingsError(f"--data {path}: {error}") from error
+
+    # A column without a name holds the numbers of the rows, which are not data
+    table.columns = table.columns.str.strip()
+    nameless = table.columns.str.startswith("Unnamed:")
+    return table.loc[:, ~nameless]
+
+
+def check_columns(names, table, flag):
+    """Raise SettingsError for a name that is no column of the table."""
+    for name in names:
+        if name not in table.columns:
+            there_are = ", ".join(table.columns)
+            raise SettingsError(f"{flag} {name}: no such column; there are {there_are}")
+
+
+def feature_names(table, label, features):
+    """Which columns to learn from: those in features, such as "age,blood sugar".
+
+    If it is empty, the two numeric columns; but an id must not become a feature unnoticed, so
+    SettingsError if there are not exactly two.
+    """
+    names = [name.strip() for name in features.split(",") if name.strip()]
+    check_columns(names, table, "--features")
+    if label in names:
+        raise SettingsError(f"--features {label}: this is the label")
+    if names:
+        return names
+
+    numeric = table.drop(columns=label).select_dtypes("number").columns.tolist()
+    if len(numeric) != 2:
+        found = ", ".join(numeric) or "none"
+        reason = f"name the columns to learn from (with numbers: {found})"
+        raise SettingsError(f"--features: {reason}{decimal_commas(table)}")
+    return numeric
+
+
+def decimal_commas(table):
+    """A hint, if a column has decimal commas; otherwise nothing."""
+    for name, column in table.items():
+        words = column.dropna().astype(str)
+        if len(words) and words.str.fullmatch(r"[-+]?\d+,\d+").all():
+            return f"; in {name} a comma should be a point: {words.iloc[0]}"
+    return ""
+
+
+def read_features(columns):
+    """Numbers (n, d) from columns without missing values; SettingsError names a column at fault."""
+    for name, column in columns.items():
+        flag = f"--features {name}"
+        numbers = pd.to_numeric(column, errors="coerce")  # True is 1, a word becomes missing
+        words = column[numbers.isna()]
+        if len(words):
+            hint = decimal_commas(columns[[name]])
+            raise SettingsError(f"{flag}: a word, not a number, {words.iloc[0]!r}{hint}")
+        if not np.isfinite(numbers).all():
+            raise SettingsError(f"{flag}: an infinite value")
+        if numbers.nunique() == 1:
+            raise SettingsError(f"{flag}: the same value in all rows, {column.iloc[0]}")
+    return columns.astype(float)
+
+
+def read_label(column):
+    """Labels y (n,) and the names of both classes from a column without missing values.
+
+    Of two numbers the larger is class 1, of two words the later one in the alphabet.
+    """
+    are_numbers = pd.api.types.is_numeric_dtype(column)  # or True and False
+    if are_numbers:
+        column = pd.to_numeric(column, downcast="integer")  # 1.0 was 1 before a value was missing
+    else:
+        column = column.astype(str).str.strip()
+
+    # Which two values are there?
+    found = column.unique().tolist()
+    if len(found) != 2:
+        some = ", ".join(str(value) for value in found[:5])
+        more = ", ..." if len(found) > 5 else ""
+        count = f"it has {len(found):,}: {some}{more}"
+        raise SettingsError(f"--label {column.name}: a label needs two values, {count}")
+
+    # Which of them is class 1, and what are they called?
+    if are_numbers:
+        class_0, class_1 = sorted(found)
+        classes = (f"{column.name} {class_0}", f"{column.name} {class_1}")
+    else:
+        class_0, class_1 = sorted(found, key=lambda word: (word.casefold(), word))
+        classes = (class_0, class_1)
+
+    y = (column == class_1).to_numpy(int)
+    return y, classes
+
+
+def who_asks(table, query, y):
+    """Mask (n,) of the rows for which a query is true, such as "clinic == 3"."""
+    flag = f"--asked {query}"
+    try:
+        asked = table.eval(query)
+    except Exception as error:  # pandas raises a dozen kinds
+        reason = f"not understood ({error}); write clinic == 3, or `blood sugar` > 200"
+        raise SettingsError(f"{flag}: {reason}") from error
+    if not (isinstance(asked, pd.Series) and asked.dtype == bool):
+        reason = "must be true or false for each row; write clinic == 3"
+        raise SettingsError(f"{flag}: {reason}")
+
+    asked = asked.to_numpy()
+    if not asked.any():
+        raise SettingsError(f"{flag}: this is true of no row")
+    if len(np.unique(y[~asked])) < 2:
+        raise SettingsError(f"{flag}: both classes must remain among the other rows")
+    return asked
+
+
+def own_cohort(table, label, features="", asked=""):
+    """A cohort for compare from a DataFrame, such as read_table makes from a CSV file.
+
+    label is the column to predict, features the columns to learn from ("age,blood sugar"; if
+    empty, the only two with numbers). asked is a pandas query: the rows for which it is true ask
+    to be forgotten; if empty, rows are drawn at random. Rows with missing values in these columns
+    are left out. Raises SettingsError for what does not fit.
+    """
+    check_columns([label], table, "--label")
+    names = feature_names(table, label, features)
+
+    # Rows with missing values
+    complete = table.dropna(subset=[label, *names]).infer_objects()
+    if len(complete) < 10:
+        reason = f"{len(complete)} rows without missing values; 10 are needed"
+        raise SettingsError(f"--data: {reason}")
+
+    y, classes = read_label(complete[label])
+    numbers = read_features(complete[names])
+    mask = who_asks(complete, asked, y) if asked else None
+    return Cohort(numbers, y, classes, StandardScaler(), "rows of your own", mask)
+
+
+def own_headline(comparison, cohort, settings, n_read):
+    """What was read, which class is which, and who asks."""
+    n_used = len(cohort.y)
+    n_asked = len(comparison.data.asked)
+    n_train = len(comparison.data.train.y)
+    names = ", ".join(cohort.features.columns)
+    size_1 = cohort.y.sum()
+    size_0 = n_used - size_1
+    who = f"those where {settings.asked}" if settings.asked else "drawn at random"
+
+    return wrapped(
+        f"{settings.data}: {n_read:,} rows read, {n_read - n_used:,} left out because values are "
+        f"missing. Features: {names}. Class 0 is {cohort.classes[0]} ({size_0:,} rows), class 1 is "
+        f"{cohort.classes[1]} ({size_1:,} rows). {n_asked:,} of the {n_train:,} training rows ask "
+        f"to be forgotten: {who}."
+    )
+
+
+def own(settings):
+    """The demo on your own CSV file."""
+    for flag in ["data", "label"]:
+        if not getattr(settings, flag):
+            raise SettingsError(f"--{flag} is needed: own --data FILE --label COLUMN")
+    if settings.asked and settings.forget:
+        raise SettingsError("--forget and --asked: give one of them, both say who asks")
+
+    table = read_table(settings.data)
+    cohort = own_cohort(table, settings.label, settings.features, settings.asked)
+    cohort = cohort._replace(source=f"rows of {os.path.basename(settings.data)}")
+
+    # Unless you say who, or how many, a fifth of the training rows ask
+    if settings.forget is None:
+        n_train = 4 * len(cohort.y) // 5
+        settings = replace(settings, forget=n_train // 5)
+
+    def make_cohort(settings, rng):
+        return cohort
+
+    comparison = compare(make_cohort, settings)
+    figures = {"own_performance_metrics.png": performance_figure(comparison)}
+    if len(cohort.features.columns) == 2:
+        figures["own_decision_boundaries.png"] = boundaries_figure(comparison)
+
+    headline = own_headline(comparison, cohort, settings, len(table))
+    page = "\n".join([headline, "", demo_page(comparison)])
+    return Output(page, comparison.results, figures)
 
 
 EPOCHS = 25, 50, 75, 100, 145, 200, 300
@@ -1723,7 +1967,8 @@ def sweep(settings):
     doses, accuracies = try_doses(comparison, settings), try_seeds(settings)
     figure = sweep_figure(doses, accuracies, comparison, settings)
     page = sweep_page(doses, accuracies, comparison, settings)
-    return page, doses[["test_accuracy", "forget_accuracy"]], {"parameter_sweep.png": figure}
+    table = doses[["test_accuracy", "forget_accuracy"]]
+    return Output(page, table, {"parameter_sweep.png": figure})
 
 
 # =================================================================================================
@@ -2791,7 +3036,7 @@ def study(settings):
     trials = run_trials(settings)
     table = attack_all(trials)
     page = study_page(table, optima_apart(trials))
-    return page, table, {"method_study.png": study_figure(table, settings)}
+    return Output(page, table, {"method_study.png": study_figure(table, settings)})
 
 
 # =================================================================================================
@@ -2799,60 +3044,79 @@ def study(settings):
 # =================================================================================================
 # Requests seldom come in batches of 80. Here the same patients ask one after the other, and each
 # request is answered before the next one arrives.
+#
+# Every answer has one condition, retraining included: who asks next must not depend on the models
+# that were published before. Otherwise, the choice of those who leave can tell of somebody who has
+# left (Gupta et al., NeurIPS 2021, arXiv 2106.04378; Chourasia & Shah, ICML 2023, arXiv
+# 2210.08911).
 
 # ---- SISA: an ensemble built for deletion -------------------------------------------------------
+
+
+class Shard(NamedTuple):
+    """A part of the rows, divided into slices, and the networks that were trained on it."""
+
+    slices: list  # positions of rows, an array per slice
+    stages: list  # stages[r] has seen slices 0 to r - 1; stages[0] has its initial weights only
 
 
 class Sisa:
     """SHARDS networks, each trained on rows of its own; the prediction is the mean probability.
 
-    The rows of a shard come in SLICES. Stage r trains on slices 1 to r, and every stage is kept: to
-    delete a row, its shard goes back to the last stage that has not seen it. That equals retraining
-    on these shards, always. If requests react to the model, the shards are no longer a random
-    division of those who are left (Gupta et al., NeurIPS 2021, arXiv 2106.04378). Bourtoule et al.,
-    IEEE S&P 2021, arXiv 1912.03817.
+    A network learns slice by slice, and every stage is kept. To delete a row, its shard goes back
+    to the last stage that has not seen it, and goes on from there without the row. That equals
+    retraining on these shards, always. Bourtoule et al., IEEE S&P 2021, arXiv 1912.03817.
     """
 
-    SHARDS, SLICES = 5, 2
+    SHARDS = 5
+    SLICES = 2
 
     def __init__(self, rows, settings, rng):
         """Train on rows; the shards are drawn at random."""
         self.rows = rows
-        shards = np.array_split(rng.permutation(len(rows.y)), self.SHARDS)
-        self.slices = [np.array_split(shard, self.SLICES) for shard in shards]  # positions in rows
-        # Stage 0 is a network with its initial weights only
-        self.stages = [[new_network(settings, rng, epochs=0).fit(*rows)] for _ in shards]
         # A row takes part in (SLICES + 1) / 2 stages, on average: seen as often as without slices
         self.epochs = round(2 * settings.epochs / (self.SLICES + 1))
+
+        self.shards = []
+        order = rng.permutation(len(rows.y))
+        for positions in np.array_split(order, self.SHARDS):
+            slices = np.array_split(positions, self.SLICES)
+            untrained = new_network(settings, rng, epochs=0).fit(rows.X, rows.y)
+            self.shards.append(Shard(slices, [untrained]))
+
         self.train()
 
     def train(self):
         """Train the stages that are missing; returns self."""
-        for stages, slices in zip(self.stages, self.slices):
-            for stage in range(len(stages), self.SLICES + 1):
-                rows = self.rows.at(np.concatenate(slices[:stage]))
-                epochs = self.epochs if len(rows.y) else 0  # everybody has left: nothing to learn
-                stages.append(copy.deepcopy(stages[-1]).descend(*rows, epochs))
+        for shard in self.shards:
+            for stage in range(len(shard.stages), self.SLICES + 1):
+                network = copy.deepcopy(shard.stages[-1])
+                positions = np.concatenate(shard.slices[:stage])
+                if len(positions) > 0:  # not everybody has left
+                    part = self.rows.at(positions)
+                    network.descend(part.X, part.y, self.epochs)
+                shard.stages.append(network)
         return self
 
     def remove(self, position, rng):
-        """Forget the row at a position, in place; returns self. Draws nothing from rng."""
-        for stages, slices in zip(self.stages, self.slices):
-            for k in range(self.SLICES):
-                if position in slices[k]:
-                    slices[k] = slices[k][slices[k] != position]
-                    del stages[k + 1 :]  # stage k + 1 is the first that has seen slice k
+        """Forget the row at a position, in place; returns self. Like Newton, it needs no rng."""
+        for shard in self.shards:
+            for k, positions in enumerate(shard.slices):
+                if position in positions:
+                    shard.slices[k] = positions[positions != position]
+                    del shard.stages[k + 1 :]  # stage k + 1 is the first that has seen slice k
         return self.train()
 
     def retrained(self):
         """Another ensemble, trained from the same initial weights on what is left of the shards."""
         fresh = copy.copy(self)
-        fresh.stages = [stages[:1] for stages in self.stages]
+        fresh.shards = [Shard(shard.slices, shard.stages[:1]) for shard in self.shards]
         return fresh.train()
 
     def predict_proba(self, X):
         """Mean probabilities (n, 2) of the networks' two classes for X (n, d)."""
-        return np.mean([stages[-1].predict_proba(X) for stages in self.stages], axis=0)
+        probabilities = [shard.stages[-1].predict_proba(X) for shard in self.shards]
+        return np.mean(probabilities, axis=0)
 
 
 # ---- Certified removal, from a model that is convex ---------------------------------------------
@@ -2864,69 +3128,99 @@ class CertifiedHead:
         w = argmin sum log(1 + exp(-s x.w)) + LAMBDA n / 2 |w|^2 + b.w,    b ~ N(0, SIGMA^2 I)
 
     A removal is one Newton step. It leaves a gradient that retraining would not have; spent is an
-    upper bound on its norm. While spent <= allowed, the noise hides what is left of the removed
-    rows from an observer of w. Then w is (EPSILON, DELTA)-certified: whatever is observed of it is
-    as likely as with a retrained head, up to a factor of exp(EPSILON) either way, except with
-    probability DELTA. Guo, Goldstein, Hannun, van der Maaten, ICML 2020, arXiv 1911.03030. As with
-    every removal that keeps its noise, requests must not have been chosen by looking at w
-    (Chourasia & Shah, ICML 2023, arXiv 2210.08911).
+    upper bound on its norm. While spent <= allowed, the noise hides it, and w is certified:
+    whatever is seen of it is at most e^EPSILON (2.7) times likelier, or less likely, than after
+    retraining, except with probability DELTA. Guo, Goldstein, Hannun, van der Maaten, ICML 2020,
+    arXiv 1911.03030.
+
+    The certificate is about an observer of one version: the next one has the same noise. And it
+    takes for granted that the noise does not decide when to retrain. Here it does, because spent is
+    computed from w, and so from b: on the clinic's requests, the first retrain is forced at request
+    45 to 57. A head that has not been retrained by then shows that its noise is of the kind that
+    lasts, and there the certificate fails. Where no noise forces a retrain, as on random requests,
+    it stands. A remedy would be to fix the retrains before the noise is drawn.
 
     The paper's bound is loose by a factor of two at least: a step leaves the integral over t from 0
     to 1 of (H(w + t step) - H(w)) step, where p (1 - p) of a row x changes by at most GAMMA t
     |x.step|, and t integrates to 1/2.
     """
 
-    EPSILON, DELTA, LAMBDA = 1.0, 1e-4, 1e-2
+    EPSILON = 1.0
+    DELTA = 1e-4
+    LAMBDA = 1e-2
     SIGMA = 1.5  # by trial: enough noise for 80 random requests; more costs accuracy
     GAMMA = 1 / (6 * np.sqrt(3))  # largest third derivative of log(1 + exp); the paper takes 1/4
     allowed = SIGMA * EPSILON / np.sqrt(2 * np.log(1.5 / DELTA))
 
     def __init__(self, rows, settings, rng):
         """Draw the features and the noise, and train on rows."""
-        self.W1 = rng.randn(rows.X.shape[1], settings.hidden)
+        n_features = rows.X.shape[1]
+        self.W1 = rng.randn(n_features, settings.hidden)
         self.b1 = rng.randn(settings.hidden)
-        self.fit(rows, self.SIGMA * rng.randn(settings.hidden))
+        self.was_retrained = False
+        self.fit(rows, self.draw_noise(rng))
 
-    def signed(self, rows):
-        """s x (n, h): features of norm at most 1, times s = 2y - 1."""
-        features = np.tanh(rows.X @ self.W1 + self.b1) / np.sqrt(len(self.b1))
-        return (2 * rows.y - 1)[:, None] * features
+    def draw_noise(self, rng):
+        """New noise b (h,)."""
+        return self.SIGMA * rng.randn(len(self.b1))
+
+    def features(self, X):
+        """Features x (n, h) of X (n, d), of norm at most 1."""
+        return np.tanh(X @ self.W1 + self.b1) / np.sqrt(len(self.b1))
+
+    def signed_features(self, rows):
+        """V (n, h): the features of rows, times s."""
+        s = 2 * rows.y - 1
+        return s[:, None] * self.features(rows.X)
 
     def gradient(self, V):
-        """Gradient (h,) of the objective without noise on signed rows V (n, h)."""
-        return self.LAMBDA * len(V) * self.w - sigmoid(-V @ self.w) @ V
+        """Gradient (h,) of the objective without noise on signed features V (n, h)."""
+        p_wrong = sigmoid(-V @ self.w)  # (n,)
+        return self.LAMBDA * len(V) * self.w - p_wrong @ V
 
     def hessian(self, V):
-        """Hessian (h, h) of the objective on signed rows V (n, h)."""
-        p = sigmoid(V @ self.w)
+        """Hessian (h, h) of the objective on signed features V (n, h)."""
+        p = sigmoid(V @ self.w)  # (n,)
         return (V.T * (p * (1 - p))) @ V + self.LAMBDA * len(V) * np.eye(len(self.w))
 
     def residual(self, rows):
         """Norm of the gradient that is left: 0 if trained on exactly these rows."""
-        return np.linalg.norm(self.gradient(self.signed(rows)) + self.b)
+        V = self.signed_features(rows)
+        return np.linalg.norm(self.gradient(V) + self.b)
 
     def fit(self, rows, b):
-        """Train with noise b (h,): 10 Newton steps suffice, and spent starts at what is left."""
-        V = self.signed(rows)
-        self.b, self.w, self.was_retrained = b, np.zeros(len(b)), False
-        for _ in range(10):
-            self.w = self.w - np.linalg.solve(self.hessian(V), self.gradient(V) + b)
+        """Train with noise b (h,) to the optimum; in place, returns self."""
+        V = self.signed_features(rows)
+        self.b = b
+        self.w = np.zeros(len(b))
+        for _ in range(10):  # Newton steps: more change nothing
+            step = np.linalg.solve(self.hessian(V), self.gradient(V) + b)
+            self.w = self.w - step
         self.spent = self.residual(rows)
         return self
 
     def remove(self, leavers, left, rng):
-        """A new head: one Newton step, or retrained with fresh noise if it would cost too much."""
+        """A new head without the leavers: one Newton step, or, where it costs too much, a retrain.
+
+        left are the rows that stay.
+        """
         head = copy.copy(self)
-        V = head.signed(left)
-        # On all rows, noise included, the gradient was 0 or nearly so: taking the leavers' part
-        # away leaves its negative
-        step = np.linalg.solve(head.hessian(V), head.gradient(head.signed(leavers)))
+
+        # The gradient on all rows, noise included, was 0 or nearly so. Without the leavers' part it
+        # is minus that part, so the Newton step is plus H^-1 times that part
+        V = self.signed_features(left)
+        leavers_part = self.gradient(self.signed_features(leavers))
+        step = np.linalg.solve(self.hessian(V), leavers_part)
+
+        # How much gradient this step leaves, at most
         cost = self.GAMMA * np.linalg.norm(V, 2) * np.linalg.norm(step) * np.linalg.norm(V @ step)
-        if head.spent + cost > head.allowed:
-            head.fit(left, self.SIGMA * rng.randn(len(self.w)))
-            head.was_retrained = True
-            return head
-        head.w, head.spent, head.was_retrained = head.w + step, head.spent + cost, False
+
+        head.was_retrained = self.spent + cost > self.allowed
+        if head.was_retrained:
+            head.fit(left, self.draw_noise(rng))
+        else:
+            head.w = self.w + step
+            head.spent = self.spent + cost
         return head
 
     def retrained(self, left):
@@ -2935,97 +3229,158 @@ class CertifiedHead:
 
     def predict_proba(self, X):
         """Probabilities (n, 2) of healthy and diabetic for X (n, d)."""
-        z = self.signed(Rows(X, np.ones(len(X)))) @ self.w
+        z = self.features(X) @ self.w
         return np.column_stack([sigmoid(-z), sigmoid(z)])
 
 
 # ---- Five strategies ----------------------------------------------------------------------------
 
-SISA, HEAD = "SISA", "Certified Head"
-STRATEGIES = RETRAIN, SISA, NEWTON_RETRAIN, NEWTON, HEAD
-SEQUENCES = RANDOM, CLINIC
+SISA = "SISA"
+HEAD = "Certified Head"
+STRATEGIES = [RETRAIN, SISA, NEWTON_RETRAIN, NEWTON, HEAD]
+SEQUENCES = {RANDOM: "random patients", CLINIC: "a clinic"}  # kind of request -> who leaves
+
+
+class Entry(NamedTuple):
+    """A row of the ledger: a request, and how a strategy has answered it."""
+
+    request: str  # kind
+    method: str  # strategy
+    asked: int  # how many have asked, this one included
+    seconds: float  # for this request alone
+    gap_to_retrained: float = np.nan  # on all who have asked
+    # What an auditor of the certificate would ask for
+    spent: float = np.nan
+    allowed: float = np.nan
+    residual: float = np.nan
+    retrained: float = np.nan  # 1 if the budget has forced a retrain, or 0
 
 
 def one_by_one(kind, settings):
     """The patients of a request ask one after the other; returns (ledger, heads).
 
-    The ledger has a row per patient and strategy. Each gap is to a model of the strategy's own kind
-    that is retrained at this very request, Newton's to Newton Retrain; those of SISA and of Full
-    Retrain are measured at every fourth request only. heads are the versions of the certified head,
-    the one before all requests first.
+    The ledger is a DataFrame of Entries, by request and strategy. heads are the versions of the
+    certified head, the one before all requests first.
     """
-    forget, retain, _ = make_request(kind, settings)
+    request_sets = make_request(kind, settings)
+    forget = request_sets[0]
+    retain = request_sets[1]
     everybody = stack(forget, retain)
     rng = np.random.RandomState([settings.seed, KINDS.index(kind), 0])
-    time_it = partial(timed, rng=rng, repeats=1)
-    models = {
-        SISA: Sisa(everybody, settings, rng),
-        NEWTON: train_by_newton(everybody, settings, rng),
-        HEAD: CertifiedHead(everybody, settings, rng),
-    }
-    heads, ledger = [models[HEAD]], []
+
+    # Retraining starts anew at each request, the three others from a model of everybody
+    sisa = Sisa(everybody, settings, rng)
+    newton_model = train_by_newton(everybody, settings, rng)
+    head = CertifiedHead(everybody, settings, rng)
+
+    def answer(function, *arguments):
+        return timed(function, *arguments, rng=rng, repeats=1)
+
+    entries = []
+    heads = [head]
     for asked in range(1, len(forget.y) + 1):
         leaver = everybody.at(slice(asked - 1, asked))
         left = everybody.at(slice(asked, None))
 
-        seconds = {}
-        models[RETRAIN], seconds[RETRAIN] = time_it(train_by_descent, left, settings)
-        models[SISA], seconds[SISA] = time_it(models[SISA].remove, asked - 1)
-        models[NEWTON_RETRAIN], seconds[NEWTON_RETRAIN] = time_it(train_by_newton, left, settings)
-        request = Request(models[NEWTON], left, leaver, settings)
-        models[NEWTON], seconds[NEWTON] = time_it(newton, request)
-        models[HEAD], seconds[HEAD] = time_it(models[HEAD].remove, leaver, left)
-        head = models[HEAD]
+        # Each strategy answers
+        retrained, retrain_seconds = answer(train_by_descent, left, settings)
+        sisa, sisa_seconds = answer(sisa.remove, asked - 1)
+        newton_retrained, newton_retrain_seconds = answer(train_by_newton, left, settings)
+        request = Request(newton_model, left, leaver, settings)
+        newton_model, newton_seconds = answer(newton, request)
+        head, head_seconds = answer(head.remove, leaver, left)
         heads.append(head)
 
-        targets = {
-            NEWTON_RETRAIN: train_by_newton(left, settings, rng),
-            NEWTON: models[NEWTON_RETRAIN],
-            HEAD: head.retrained(left),
-        }
-        if asked % 4 == 0:  # these take long
-            targets[RETRAIN] = train_by_descent(left, settings, rng)
-            targets[SISA] = models[SISA].retrained()
+        # How far is each one from a model of its own kind that is retrained at this request?
+        gone = forget.X[:asked]
+        second_newton_retrained = train_by_newton(left, settings, rng)
+        newton_retrain_gap = gap_to_retrained(newton_retrained, second_newton_retrained, gone)
+        newton_gap = gap_to_retrained(newton_model, newton_retrained, gone)
+        head_gap = gap_to_retrained(head, head.retrained(left), gone)
+        retrain_gap = np.nan
+        sisa_gap = np.nan
+        if asked % 4 == 0:  # these two take long
+            second_retrained = train_by_descent(left, settings, rng)
+            retrain_gap = gap_to_retrained(retrained, second_retrained, gone)
+            sisa_gap = gap_to_retrained(sisa, sisa.retrained(), gone)
 
-        for name in STRATEGIES:
-            row = {"request": kind, "method": name, "asked": asked, "seconds": seconds[name]}
-            if name in targets:
-                gap = gap_to_retrained(models[name], targets[name], forget.X[:asked])
-                row["gap_to_retrained"] = gap
-            if name == HEAD:
-                row["spent"], row["allowed"] = head.spent, head.allowed
-                row["residual"] = head.residual(left)
-                row["retrained"] = int(head.was_retrained)
-            ledger.append(row)
-    return pd.DataFrame(ledger), heads
+        # Note it down
+        entries += [
+            Entry(kind, RETRAIN, asked, retrain_seconds, retrain_gap),
+            Entry(kind, SISA, asked, sisa_seconds, sisa_gap),
+            Entry(kind, NEWTON_RETRAIN, asked, newton_retrain_seconds, newton_retrain_gap),
+            Entry(kind, NEWTON, asked, newton_seconds, newton_gap),
+            Entry(
+                kind,
+                HEAD,
+                asked,
+                head_seconds,
+                head_gap,
+                spent=head.spent,
+                allowed=head.allowed,
+                residual=head.residual(left),
+                retrained=int(head.was_retrained),
+            ),
+        ]
+
+    return pd.DataFrame(entries), heads
+
+
+ONE_POINT = 0.01  # of probability: a larger gap is off target
 
 
 def summarise_ledger(ledger):
     """A row per request and strategy.
 
-    time: of all requests, relative to a retrain by descent at each; mean_gap, largest_gap;
-    elsewhere: at how many requests it is another model than the one that it is compared with.
+    time: of all requests, relative to a retrain by descent at each; largest_gap; measured: the
+    requests at which the gap was measured, and at how many of them the model is another than its
+    target (elsewhere), or even off_target.
     """
-    ledger = ledger.assign(elsewhere=ledger.gap_to_retrained > SAME_OPTIMUM)
+    ledger = ledger.assign(
+        elsewhere=ledger.gap_to_retrained > SAME_OPTIMUM,
+        off_target=ledger.gap_to_retrained > ONE_POINT,
+    )
     groups = ledger.groupby(["request", "method"], sort=False)
     seconds = groups.seconds.sum()
     columns = {
         "time": seconds / seconds.xs(RETRAIN, level="method"),
-        "mean_gap": groups.gap_to_retrained.mean(),
         "largest_gap": groups.gap_to_retrained.max(),
+        "measured": groups.gap_to_retrained.count(),
         "elsewhere": groups.elsewhere.sum(),
+        "off_target": groups.off_target.sum(),
     }
     return pd.DataFrame(columns)
 
 
+class Certificate(NamedTuple):
+    """What a sequence of removals has cost a certified head."""
+
+    holds: bool  # no retrain was forced
+    forced: list  # the requests at which one was
+    n_within: int  # removals within the budget
+    largest_share: float  # of what was spent, how much was really left behind; NaN if n_within is 0
+
+
+def check_certificate(ledger, kind):
+    """The Certificate of a kind of request."""
+    head = ledger[(ledger.request == kind) & (ledger.method == HEAD)]
+    forced = head.asked[head.retrained == 1]
+    within = head[head.retrained == 0]
+    shares = within.residual / within.spent
+    return Certificate(len(forced) == 0, list(forced), len(within), shares.max())
+
+
 # ---- What a removal gives away ------------------------------------------------------------------
 # The certificate is about an observer of one version of the head. Here somebody holds two, from
-# before and after a removal, and 400 public patients. Both versions have the same noise, so their
-# difference has none. Bertran et al., NeurIPS 2024, arXiv 2405.20272.
+# before and after a removal. Both have the same noise, so it cancels. Bertran et al., NeurIPS 2024,
+# arXiv 2405.20272.
+#
+# The observer has public rows: other people than the hospital's, but as many of each kind as the
+# hospital has left. The guess to compare with sees no head, but the same public rows.
 
-N_PUBLIC = 400
-BATCH = 5  # removals from one version that is shown to the next, as a remedy
-AGES, GLUCOSES = np.arange(101), np.arange(40, 221)  # where the observer searches
+BATCH = 5  # leavers between two versions that are shown: this blurs who left, it does not hide it
+AGES = np.arange(101)  # where the observer searches, in years
+GLUCOSES = np.arange(40, 221)  # in mg/dL
 
 
 def possible_patients():
@@ -3035,216 +3390,438 @@ def possible_patients():
     return Rows((people - MEANS) / DEVIATIONS, diagnoses.ravel())
 
 
-def recover(before, after, n_left, public, n_leavers):
+def recover(before, after, public, n_leavers):
     """The n_leavers of possible_patients() whose removal explains best how a head has changed.
 
     A removal moves w by H^-1 (LAMBDA w + gradient of the leaver's loss), as in
-    CertifiedHead.remove. The observer lacks H, but public rows have nearly the same. Of several
-    leavers, the best is chosen one after the other, and then twice more, given the others. Reads no
+    CertifiedHead.remove. The observer lacks H, but that of public rows is nearly the same. Reads no
     row of the hospital.
     """
+    # How would the removal of each candidate move w?
     candidates = possible_patients()
-    V = before.signed(candidates)  # (N, h)
-    gradients = before.LAMBDA * before.w - sigmoid(-V @ before.w)[:, None] * V  # (N, h)
-    H = before.hessian(before.signed(public)) * n_left / len(public.y)
+    V = before.signed_features(candidates)  # (N, h)
+    p_wrong = sigmoid(-V @ before.w)  # (N,)
+    gradients = before.LAMBDA * before.w - p_wrong[:, None] * V  # (N, h)
+    H = before.hessian(before.signed_features(public))
     moves = np.linalg.solve(H, gradients.T).T  # (N, h)
+
+    # Choose one leaver after the other, then each of them twice more, given the others
     unexplained = after.w - before.w
     chosen = []
     for _ in range(3 * n_leavers):
-        if len(chosen) == n_leavers:  # take the oldest choice back
-            unexplained = unexplained + moves[chosen.pop(0)]
-        best = np.argmin(((moves - unexplained) ** 2).sum(axis=1))
+        if len(chosen) == n_leavers:
+            taken_back = chosen.pop(0)
+            unexplained = unexplained + moves[taken_back]
+        distances = ((moves - unexplained) ** 2).sum(axis=1)  # (N,)
+        best = np.argmin(distances)
         unexplained = unexplained - moves[best]
         chosen.append(best)
+
     return candidates.at(chosen)
 
 
-def fitting(rows, leavers):
+def matched(rows, leavers):
     """The rows in the order in which they fit the leavers best."""
-    _, order = linear_sum_assignment(cdist(leavers.X, rows.X))
+    order = linear_sum_assignment(cdist(leavers.X, rows.X))[1]
     return rows.at(order)
 
 
-def observe(kind, settings, heads, n_leavers):
-    """Who left and who was recovered, n_leavers at a time from two versions of the head each.
+OBSERVED = [  # columns of what the observer achieves; a diagnosis is 1 if diabetic
+    "age", "glucose", "diagnosis",
+    "found_age", "found_glucose", "found_diagnosis",
+    "guess_age", "guess_glucose", "guess_diagnosis",
+]  # fmt: skip
 
-    A DataFrame with a row per leaver: age, glucose, diagnosis (1: diabetic), and the same after
-    "found_" and "guess_". One leaver is guessed to be the mean of their kind, several to be random
-    ones of their kind. Requests that the head answered by retraining with fresh noise are left out.
+
+def observe(kind, settings, heads, n_leavers):
+    """Who left, whom the observer finds and whom a guess names: a row of OBSERVED per leaver.
+
+    Two versions of the head are compared at a time, n_leavers apart. Where one between them was
+    retrained with fresh noise, the observer does not try.
     """
-    forget, retain, _ = make_request(kind, settings)
+    request_sets = make_request(kind, settings)
+    forget = request_sets[0]
+    retain = request_sets[1]
+
+    # Public rows: people like those who stay, and people like those who leave
     rng = np.random.RandomState([settings.seed, 99])  # the observer's own
-    public = standardised(make_patients(N_PUBLIC, rng))
-    pool = draw_leavers(kind, N_PUBLIC, rng)
-    mean = pool.X.mean(axis=0, keepdims=True)
-    nobody = forget.at(slice(0))
-    true, found, guessed = [nobody], [nobody], [nobody]
+    like_retain = standardised(make_patients(len(retain.y), rng))
+    like_forget = draw_leavers(kind, len(forget.y), rng)
+    public = stack(like_forget, like_retain)
+    typical = like_forget.X.mean(axis=0, keepdims=True)
+
+    tables = []
     for end in range(n_leavers, len(forget.y) + 1, n_leavers):
         start = end - n_leavers
-        if any(head.was_retrained for head in heads[start + 1 : end + 1]):
+        new_heads = heads[start + 1 : end + 1]
+        if any(head.was_retrained for head in new_heads):
             continue
+
+        # Who left, and whom the two versions reveal
         leavers = forget.at(slice(start, end))
-        n_left = len(forget.y) + len(retain.y) - end
-        recovered = recover(heads[start], heads[end], n_left, public, n_leavers)
-        guess = pool.at(rng.choice(N_PUBLIC, n_leavers, replace=False))
+        public_left = public.at(slice(end, None))  # as many of each kind as the hospital has
+        found = recover(heads[start], heads[end], public_left, n_leavers)
+
+        # Without a head, one leaver is best guessed as typical, several as some of their kind
+        guess = like_forget.at(rng.choice(len(forget.y), n_leavers, replace=False))
         if n_leavers == 1:
-            guess = Rows(mean, guess.y)
-        true.append(leavers)
-        found.append(fitting(recovered, leavers))
-        guessed.append(fitting(guess, leavers))
-    true = in_units(stack(*true))
-    found = in_units(stack(*found)).add_prefix("found_")
-    guessed = in_units(stack(*guessed)).add_prefix("guess_")
-    return pd.concat([true, found, guessed], axis=1)
+            guess = Rows(typical, guess.y)
+
+        columns = [in_units(leavers), in_units(matched(found, leavers))]
+        columns.append(in_units(matched(guess, leavers)))
+        table = pd.concat(columns, axis=1)
+        table.columns = OBSERVED
+        tables.append(table)
+
+    if not tables:
+        return pd.DataFrame(columns=OBSERVED, dtype=float)
+    return pd.concat(tables, ignore_index=True)
 
 
 def median_error(observed, prefix, column):
-    """Median error of what was found ("found_") or guessed ("guess_"): years, or mg/dL."""
-    return (observed[prefix + column] - observed[column]).abs().median()
+    """Median error of whom the observer finds ("found_") or guesses ("guess_"): years, or mg/dL."""
+    errors = observed[prefix + column] - observed[column]
+    return errors.abs().median()
+
+
+def closer_than_a_guess(observed):
+    """Do two versions of the head say more about who left than a guess does, age and glucose?"""
+    for column in ("age", "glucose"):
+        found = median_error(observed, "found_", column)
+        guess = median_error(observed, "guess_", column)
+        if not found < guess:  # nor if nobody was observed
+            return False
+    return True
+
+
+def run_sequence(kind, settings):
+    """(ledger, {leavers at a time: whom the observer finds}) of a kind of request."""
+    ledger, heads = one_by_one(kind, settings)
+    observed = {}
+    for n_leavers in (1, BATCH):
+        observed[n_leavers] = observe(kind, settings, heads, n_leavers)
+    return ledger, observed
 
 
 def run_sequences(settings):
-    """The ledger, and {(kind of request, leavers at a time): who was recovered}."""
+    """The ledger of all requests, and {(kind, leavers at a time): whom the observer finds}."""
     cases = [(kind, settings) for kind in SEQUENCES]
-    ledgers, observed = [], {}
-    for kind, (ledger, heads) in zip(SEQUENCES, on_all_cores(one_by_one, cases, settings.quiet)):
+    results = on_all_cores(run_sequence, cases, settings.quiet)
+
+    ledgers = []
+    observed = {}
+    for kind, (ledger, by_n_leavers) in zip(SEQUENCES, results):
         ledgers.append(ledger)
-        for n_leavers in (1, BATCH):
-            observed[kind, n_leavers] = observe(kind, settings, heads, n_leavers)
+        for n_leavers, people in by_n_leavers.items():
+            observed[kind, n_leavers] = people
     return pd.concat(ledgers, ignore_index=True), observed
 
 
 # ---- How the sequence is shown -------------------------------------------------------------------
 
 
-def sequential_headline(summary):
-    """The finding: what Newton saves, and where it is not the retrained model."""
-    newton = summary.xs(NEWTON, level="method")
-    words = f"Newton takes {100 * newton.time.min():.0f} to {newton.time.max():.0%} of the time"
-    missed = [f"{n:.0f} times on {kind}" for kind, n in newton.elsewhere.items() if n > 0]
-    return f"{words}; it misses the target {' and '.join(missed) or 'at no request'}"
+def whose_data(settings):
+    """The data and the seed of a figure, in words."""
+    n_train = settings.patients * 4 // 5
+    return f"{n_train:,} synthetic patients, seed {settings.seed}"
+
+
+def how_many(n, things):
+    """No thing, 1 thing, 2 things."""
+    if n == 0:
+        return f"no {things}"
+    return f"{n} {things}" if n == 1 else f"{n} {things}s"
+
+
+def in_points(gap):
+    """A gap in points of probability; 0 if the two models are one up to rounding."""
+    return "0" if gap <= SAME_OPTIMUM else points(gap)
+
+
+def sequential_finding(summary):
+    """What Newton saves, and how often it is off target."""
+    rows = summary.xs(NEWTON, level="method")
+    least = 100 * rows.time.min()
+    most = 100 * rows.time.max()
+    n_off = rows.off_target.sum()
+    n_measured = rows.measured.sum()
+    return (
+        f"Newton takes {least:.0f} to {most:.0f}% of retraining's time "
+        f"and is off target in {n_off} of {n_measured} cases"
+    )
+
+
+def draw_gaps(ax, ledger, largest_gap):
+    """A row per strategy, a mark per request; ledger is that of one kind of request."""
+    measured = ledger.dropna(subset="gap_to_retrained")
+    gaps = measured.gap_to_retrained
+    rows = measured.method.map(STRATEGIES.index)
+
+    # A gap of none, of less than a point, or of more
+    same = gaps <= SAME_OPTIMUM
+    far = gaps > ONE_POINT
+    close = ~same & ~far
+    for which, size, color, label in (
+        (same, 50, GREEN, "on target"),
+        (close, 120, PALE, "less than 1 point of probability off"),
+        (far, 260, RED, "off target, by more"),
+    ):
+        look = {"marker": "|", "linewidth": 2, "s": size, "color": color}
+        ax.scatter(measured.asked[which], rows[which], label=label, **look)
+
+    # The largest gap of each row
+    ax.tick_params(axis="y", length=0)
+    beside = ax.get_yaxis_transform()  # x in widths of the panel, y in rows
+    for row, name in enumerate(STRATEGIES):
+        gap = largest_gap[name]
+        color = RED if gap > ONE_POINT else INK
+        ax.text(1.04, row, in_points(gap), transform=beside, color=color, va="center")
 
 
 @in_our_style()
-def sequential_figure(ledger, summary):
-    """For either kind of request: total time; is it the retrained model?; certificate's budget."""
-    fig, axes = new_figure(
-        8.8,
-        sequential_headline(summary),
-        "Time: against retraining at each request. Marks, one per request: short green is the "
-        "target itself, grey within 1 point of probability, long black farther; the largest in "
-        "numbers.",
-        3, 2, sharey="row",
-    )  # fmt: skip
-    for (times, same, budget), kind in zip(axes.T, SEQUENCES):
-        draw_bars(times, f"{kind}: time for all requests", summary.time[kind], accuracy=False)
-        part = ledger[ledger.request == kind].dropna(subset="gap_to_retrained")
-        rows = part.method.map(list(STRATEGIES).index)
-        level = np.digitize(part.gap_to_retrained, [SAME_OPTIMUM, 0.01])  # 0: the model itself
-        look = {"s": np.take([40, 120, 260], level), "c": np.take([GREEN, PALE, INK], level)}
-        same.scatter(part.asked, rows, marker="|", linewidth=2, **look)
-        name_rows(same, (100 * summary.largest_gap[kind]).map("{:.2f}".format))
-        same.set_title(f"{kind}: gap to the target")
-        head = part[part.method == HEAD].set_index("asked")
+def sequential_figure(ledger, summary, settings):
+    """For either kind of request: the time of all answers, and at each one, is it the target?"""
+    explanation = (
+        f"{whose_data(settings)}; {ledger.asked.max()} ask, one after the other. Each row's target "
+        "is another model of its kind, retrained at that request; even two of these may differ. "
+        "Right: largest gap, in points."
+    )
+    finding = sequential_finding(summary)
+    fig, axes = new_figure(6.6, finding, explanation, 2, 2, sharey=True, width_ratios=[1, 1.7])
+
+    for kind, (time_panel, gap_panel) in zip(SEQUENCES, axes):
+        who = SEQUENCES[kind].capitalize()
+        draw_bars(time_panel, f"{who}: time", summary.time[kind], accuracy=False)
+        draw_gaps(gap_panel, ledger[ledger.request == kind], summary.largest_gap[kind])
+        gap_panel.set_title(f"{who}: gap to the target")
+
+    last_panel = axes[1, 1]
+    last_panel.set_xlabel("patients who have asked")
+    marks = last_panel.get_legend_handles_labels()[0]
+    add_legend(last_panel, marks, "lower")
+    return fig
+
+
+def certificate_finding(ledger):
+    """For which kind of request does the certificate hold?"""
+    words = {True: [], False: []}
+    for kind, who in SEQUENCES.items():
+        holds = check_certificate(ledger, kind).holds
+        words[holds].append(who)
+
+    findings = []
+    if words[True]:
+        findings.append("works for " + " and ".join(words[True]))
+    if words[False]:
+        findings.append("fails for " + " and ".join(words[False]))
+    return "Certified forgetting " + ", and ".join(findings)
+
+
+@in_our_style()
+def certificate_figure(ledger, settings):
+    """For either kind of request: what is spent of the head's budget, and what is really left."""
+    explanation = (
+        f"{whose_data(settings)}. Noise in the model hides what removals leave behind, up to "
+        "100%; then it must be retrained. But when this happens depends on the noise, and betrays "
+        "it."
+    )
+    finding = certificate_finding(ledger)
+    fig, axes = new_figure(4.9, finding, explanation, 1, 2, sharey=True)
+
+    for kind, ax in zip(SEQUENCES, axes):
+        # Shares of the budget; no line is drawn across a retrain
+        head = ledger[(ledger.request == kind) & (ledger.method == HEAD)].set_index("asked")
         forced = head.index[head.retrained == 1]
-        share = head[["spent", "residual"]].div(head.allowed, axis=0)
-        share.loc[forced] = np.nan  # no line across a retrain
-        budget.plot(share.spent, color=PURPLE, linewidth=2, label="spent, an upper bound")
-        budget.plot(share.residual, color=GREY, label="what is really left behind")
-        budget.scatter(forced, 0 * forced + 1.12, marker="v", color=INK, label="retrained instead")
-        budget.axhline(1, color=INK, linewidth=0.8)
-        budget.set(ylim=(0, 1.25), yticks=[0, 0.5, 1], xlabel="requests answered")
-        budget.yaxis.set_major_formatter("{x:.0%}")
-        budget.set_title(f"{kind}: the certificate's budget")
-    add_legend(axes[2, 0], axes[2, 0].get_legend_handles_labels()[0], "lower")
+        spent = head.spent / head.allowed
+        left_behind = head.residual / head.allowed
+        spent[forced] = np.nan
+        left_behind[forced] = np.nan
+
+        ax.plot(spent, color=PURPLE, linewidth=2, label="bound on what is left")
+        ax.plot(left_behind, color=GREY, label="what is really left")
+        label = "forced retrain: certificate fails"
+        at_the_limit = np.ones(len(forced))
+        ax.scatter(forced, at_the_limit, marker="v", color=RED, zorder=3, label=label)
+        ax.axhline(1, color=INK, linewidth=0.8)
+
+        who = SEQUENCES[kind].capitalize()
+        ax.set_title(f"{who}: {how_many(len(forced), 'forced retrain')}")
+        ax.set_xlabel("patients removed")
+        ax.set_ylim(0, 1.15)
+        ax.set_yticks([0, 0.5, 1])
+        ax.yaxis.set_major_formatter("{x:.0%}")
+
+    axes[0].set_ylabel("share of what the noise can hide")
+    marks = axes[0].get_legend_handles_labels()[0]
+    add_legend(axes[0], marks, "lower")
     return fig
 
 
-def revealed(observed):
-    """What two versions of the head show of the random leavers."""
-    people = observed[RANDOM, 1]
-    years, mg = (median_error(people, "found_", column) for column in ("age", "glucose"))
-    if not years < median_error(people, "guess_", "age") / 3:
-        return "Two versions of a model do not reveal who left"
-    words = "Two versions of a model reveal who left: age to"
-    return f"{words} {years:.1f} years, glucose to {mg:.1f} mg/dL"
+def reveals_finding(observed):
+    """Do two versions of the head show who left, one by one?"""
+    singles = {kind: observed[kind, 1] for kind in SEQUENCES}
+    shown = [kind for kind, people in singles.items() if closer_than_a_guess(people)]
+    if len(shown) < len(singles):
+        return "Two versions of a model do not always reveal who left"
+
+    years = max(median_error(people, "found_", "age") for people in singles.values())
+    mg = max(median_error(people, "found_", "glucose") for people in singles.values())
+    return f"Two versions of a model reveal who left, to about {years:.1f} years and {mg:.1f} mg/dL"
+
+
+def draw_revealed(ax, people):
+    """Who left, whom two versions of the head reveal, and the best guess, by age and glucose."""
+    # A line from each leaver to whom the observer takes for them
+    ages = [people.age, people.found_age]
+    glucoses = [people.glucose, people.found_glucose]
+    ax.plot(ages, glucoses, color=PURPLE, linewidth=0.8, zorder=1)
+
+    ring = {"s": 60, "facecolor": "none", "edgecolor": INK}
+    dot = {"s": 14, "color": PURPLE}
+    plus = {"s": 130, "color": GREY, "edgecolor": "white", "marker": "P", "zorder": 3}
+    ax.scatter(people.age, people.glucose, label="who left", **ring)
+    label = "whom two versions reveal, joined by a line"
+    ax.scatter(people.found_age, people.found_glucose, label=label, **dot)
+    label = "best guess without them"
+    ax.scatter(people.guess_age, people.guess_glucose, label=label, **plus)
+    ax.set(xlabel="Age (years)", ylabel="Glucose (mg/dL)")
+    ax.locator_params(nbins=5)
+
+
+def error_columns(people):
+    """Median errors as columns of a grid, one row for the two versions and one for the guess."""
+    columns = []
+    for column, unit in (("age", "years"), ("glucose", "mg/dL")):
+        words = ["nobody", "nobody"]
+        if len(people) > 0:
+            found = median_error(people, "found_", column)
+            guess = median_error(people, "guess_", column)
+            words = [f"{found:.1f} {unit}", f"{guess:.1f} {unit}"]
+        columns.append(Column(f"{column}, median error", words, [0.5, 0.5]))
+    return columns
 
 
 @in_our_style()
-def reveals_figure(observed):
-    """Who left and who was recovered, one by one, on a map of age and glucose; and a guess."""
-    fig, axes = new_figure(
-        5.5, revealed(observed),
-        "Somebody who holds the certified head from before and after a removal computes who left. "
-        f"This takes data of patients alike ({N_PUBLIC} here); the certificate covers one version "
-        "only.", 1, 2, sharex=True, sharey=True,
-    )  # fmt: skip
-    for ax, kind in zip(axes, SEQUENCES):
-        people, off = observed[kind, 1], {}
-        for who, label, look in (
-            ("", "who left", {"s": 60, "facecolor": "none", "edgecolor": INK}),
-            ("found_", "whom the two versions reveal", {"s": 16, "color": PURPLE}),
-            ("guess_", "a guess", {"s": 110, "color": GREY, "marker": "P", "zorder": 3}),
-        ):
-            ax.scatter(people[who + "age"], people[who + "glucose"], label=label, **look)
-            years, mg = (median_error(people, who, column) for column in ("age", "glucose"))
-            off[who] = f"{years:.1f} years, {mg:.1f} mg/dL off" if len(people) else "nobody"
-        pairs = [people.age, people.found_age], [people.glucose, people.found_glucose]
-        ax.plot(*pairs, color=PURPLE, linewidth=0.8)
-        ax.set_title(f"{kind}: {off['found_']}\n(a guess: {off['guess_']})")
-        ax.set(xlabel="Age (years)", xlim=AGES[[0, -1]], ylim=GLUCOSES[[0, -1]])
-        ax.locator_params(nbins=5)
-    axes[0].set_ylabel("Glucose (mg/dL)")
-    add_legend(axes[0], axes[0].get_legend_handles_labels()[0])
+def reveals_figure(observed, settings):
+    """Who left and whom two versions of the head reveal, one by one; below, how far it is off."""
+    n_train = settings.patients * 4 // 5
+    explanation = (
+        f"{whose_data(settings)}. Whoever holds the certified model from before and after a "
+        f"removal computes who left, with data of {n_train - 1:,} similar people. The certificate "
+        "covers one version only."
+    )
+    finding = reveals_finding(observed)
+    fig, axes = new_figure(6.6, finding, explanation, 2, 2, height_ratios=[4, 1])
+
+    row_names = [["two versions", "best guess"], False]  # named once, on the left
+    titles = ["Random patients", "A clinic, enlarged"]
+    for kind, title, names, column in zip(SEQUENCES, titles, row_names, axes.T):
+        people = observed[kind, 1]
+        draw_revealed(column[0], people)
+        column[0].set_title(title)
+        draw_grid(column[1], names, error_columns(people), VERDICTS)
+
+    marks = axes[0, 0].get_legend_handles_labels()[0]
+    add_legend(axes[0, 0], marks)
     return fig
 
 
-SEQUENTIAL_LEGEND = """
-time       of all requests, relative to a retrain by descent at each of them
-gap        mean |p - p'| on all who have asked so far, p' of a model of its kind
-           that is retrained at this request (for Newton: Newton Retrain; for
-           the head: with the same noise); the largest
-elsewhere  at how many of {} requests it is in another optimum than that model
+# ---- The page of the sequence -------------------------------------------------------------------
 
-certified  removals that the head answers within its budget
-residual   what its removals left, at most, in % of the bound that is spent
-recovered  from two versions of the head: median errors in years / mg/dL, and
-           right diagnoses; guess: median errors of a guess that sees no head
+STRATEGIES_LEGEND = """
+time     of all requests, relative to a retrain by descent at each of them
+gap      mean |p - p'| on all who have asked so far, in points of probability;
+         p' is a model of its kind that is retrained at this request (Newton's
+         is Newton Retrain; the head's has the same noise). The largest
+other    at how many requests it is another model than that one, beyond rounding
+off      at how many the gap is more than 1 point; of so many at which it was
+         measured
+"""
+
+CERTIFICATE_LEGEND = """
+certified  whether the certificate holds: if no retrain was forced. Where one
+           is, its moment depends on the noise, and a head that has not been
+           retrained by then shows something of its noise
+within     removals within the budget
+forced     retrains, where a removal would have exceeded it
+left       what removals really left, at most, in % of what was spent
+"""
+
+OBSERVER_LEGEND = """
+found      from two versions of the head, so many removals apart: median errors
+           in years / mg/dL, and right diagnoses; where the noise stayed the same
+guess      median errors of a guess that sees no head
 """
 
 
-def certificate_row(head, people):
-    """A row of the second table; head: the removals that were certified, people: see observe."""
-    if people.empty:  # the noise was always fresh
-        return [len(head), "-", "nobody", "-", "-"]
-    residual = percent((head.residual / head.spent).max(), 0)
-    right = (people.diagnosis == people.found_diagnosis).sum()
-    found, guess = (
-        f"{median_error(people, prefix, 'age'):.1f} / {median_error(people, prefix, 'glucose'):.1f}"
-        for prefix in ("found_", "guess_")
-    )
-    return [len(head), residual, found, f"{right} of {len(people)}", guess]
+def strategies_table(summary):
+    """The strategies in words."""
+    columns = {}
+    for kind in SEQUENCES:
+        part = summary.loc[kind]
+        columns[kind, "time"] = part.time.map("{:.2g}".format)
+        columns[kind, "gap"] = part.largest_gap.map(in_points)
+        columns[kind, "other"] = part.elsewhere
+        columns[kind, "off"] = part.off_target
+        columns["", "of"] = part.measured  # the same for both kinds
+    return pd.DataFrame(columns).rename_axis(None)
+
+
+def certificate_table(ledger):
+    """The certificate in words."""
+    rows = {}
+    for kind in SEQUENCES:
+        certificate = check_certificate(ledger, kind)
+        forced = "none"
+        if certificate.forced:
+            forced = f"{len(certificate.forced)}, the first at request {certificate.forced[0]}"
+        left = "-"
+        if certificate.n_within > 0:
+            left = percent(certificate.largest_share, 0)
+        rows[kind] = {
+            "certified": "yes" if certificate.holds else "no",
+            "within": certificate.n_within,
+            "forced": forced,
+            "left": left,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def observer_table(observed):
+    """What the observer finds, in words."""
+    rows = {}
+    for (kind, n_leavers), people in observed.items():
+        row = {"found": "nobody", "diagnosis": "-", "guess": "-"}
+        if len(people) > 0:  # not all removals had fresh noise
+            n_right = (people.diagnosis == people.found_diagnosis).sum()
+            row["found"] = errors_in_words(people, "found_")
+            row["diagnosis"] = f"{n_right} of {len(people)}"
+            row["guess"] = errors_in_words(people, "guess_")
+        rows[f"{kind}, {n_leavers} at a time"] = row
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def errors_in_words(people, prefix):
+    """Median errors in years / mg/dL."""
+    years = median_error(people, prefix, "age")
+    mg = median_error(people, prefix, "glucose")
+    return f"{years:.1f} / {mg:.1f}"
 
 
 def sequential_page(ledger, summary, observed):
-    """One by one in tables: the strategies; the head's certificate and what it does not cover."""
-    strategies, recovered = {}, {}
-    for kind in SEQUENCES:
-        part = summary.loc[kind]
-        is_newton = part.index.isin([NEWTON_RETRAIN, NEWTON])
-        strategies[kind, "time"] = part.time.map("{:.2f}".format)
-        strategies[kind, "gap"] = part.largest_gap.map("{:.0e}".format)
-        strategies[kind, "elsewhere"] = part.elsewhere.map("{:.0f}".format).where(is_newton, "")
-    certified = ledger[(ledger.method == HEAD) & (ledger.retrained == 0)]
-    for (kind, n_leavers), people in observed.items():
-        row = certificate_row(certified[certified.request == kind], people)
-        recovered[f"{kind}, {n_leavers} at a time"] = row
-    headings = ["certified", "residual", "recovered", "diagnosis", "guess"]
-    strategies = pd.DataFrame(strategies).rename_axis(None)
-    recovered = pd.DataFrame(recovered, headings).T
-    words = wrapped(f"{sequential_headline(summary)}. {revealed(observed)}.")
-    legend = SEQUENTIAL_LEGEND.format(ledger.asked.max())
-    return "\n".join([words, "", strategies.to_string(), legend, recovered.to_string()])
+    """One by one in three tables: the strategies, the certificate, and what it does not cover."""
+    findings = [sequential_finding(summary), certificate_finding(ledger), reveals_finding(observed)]
+    headline = wrapped(". ".join(findings) + ".")
+    return "\n".join([
+        headline,
+        "",
+        strategies_table(summary).to_string(),
+        STRATEGIES_LEGEND,
+        certificate_table(ledger).to_string(),
+        CERTIFICATE_LEGEND,
+        observer_table(observed).to_string(),
+        OBSERVER_LEGEND.rstrip(),
+    ])  # fmt: skip
 
 
 def sequential(settings):
@@ -3253,177 +3830,316 @@ def sequential(settings):
     ledger, observed = run_sequences(settings)
     summary = summarise_ledger(ledger)
     figures = {
-        "sequential_requests.png": sequential_figure(ledger, summary),
-        "removal_reveals.png": reveals_figure(observed),
+        "sequential_requests.png": sequential_figure(ledger, summary, settings),
+        "certificate_budget.png": certificate_figure(ledger, settings),
+        "removal_reveals.png": reveals_figure(observed, settings),
     }
     page = sequential_page(ledger, summary, observed)
-    return page, ledger.set_index(["request", "method", "asked"]), figures
+    table = ledger.set_index(["request", "method", "asked"])
+    return Output(page, table, figures)
 
 
 # =================================================================================================
 # Part 5: Running it
 # =================================================================================================
 
+# ---- The experiments ----------------------------------------------------------------------------
+
 
 class Experiment(NamedTuple):
     """What a name on the command line stands for."""
 
-    run: object  # function: settings -> (page, table for --csv, {file: figure})
-    meaning: str
-    defaults: dict  # of its own
-    unused: tuple = ("trials",)  # settings without effect
+    run: Callable  # settings -> Output
+    meaning: str  # a line of --help
+    defaults: dict  # settings that have another default here
+    unused: tuple  # settings without effect
 
+
+TABLE = ("data", "label", "features", "asked")  # settings of a table of your own
 
 EXPERIMENTS = {
-    "demo": Experiment(demo, "80 of 400 patients ask to be forgotten", {}),
-    "basic": Experiment(basic, "the same on abstract data", {"patients": 1000, "forget": 160}),
+    "demo": Experiment(
+        run=demo,
+        meaning="80 of 400 patients ask to be forgotten",
+        defaults={},
+        unused=("trials", *TABLE),
+    ),
+    "basic": Experiment(
+        run=basic,
+        meaning="the same on abstract data",
+        defaults={"patients": 1000, "forget": 160},
+        unused=("trials", *TABLE),
+    ),
     "clinical": Experiment(
-        clinical, "the same on real patients", {"patients": 569, "forget": 91},
-        ("trials", "patients"),
+        run=clinical,
+        meaning="the same on 569 real patients",
+        defaults={"patients": 569, "forget": 91},
+        unused=("trials", "patients", *TABLE),
     ),
-    "sweep": Experiment(sweep, "the dose of ascent, and other seeds", {}),
-    "study": Experiment(study, "what really forgets: ten methods, two attacks", STUDY, ()),
+    "own": Experiment(
+        run=own,
+        meaning="the same on your own CSV file: --data FILE --label COLUMN",
+        defaults={"forget": None},  # a fifth of the training rows, however many there are
+        unused=("trials", "patients"),
+    ),
+    "sweep": Experiment(
+        run=sweep,
+        meaning="the dose of ascent, and other seeds",
+        defaults={},
+        unused=("trials", *TABLE),
+    ),
+    "study": Experiment(
+        run=study,
+        meaning="what really forgets: ten methods, two attacks",
+        defaults=STUDY,
+        unused=TABLE,
+    ),
     "sequential": Experiment(
-        sequential, "one by one; what removals give away", STUDY,
-        ("trials", "unlearn_epochs", "multiplier"),
+        run=sequential,
+        meaning="one by one; what removals give away",
+        defaults=STUDY,
+        unused=("trials", "unlearn_epochs", "multiplier", *TABLE),
     ),
-}  # fmt: skip
+}
+
+
+def settings_for(experiment, **given):
+    """The settings of an experiment, as the command line makes them: settings_for("study", seed=7).
+
+    What is not given has the experiment's own default. Raises SettingsError for an experiment or a
+    setting that does not exist, is out of range, or has no effect on this experiment.
+    """
+    if experiment not in EXPERIMENTS:
+        names = ", ".join(EXPERIMENTS)
+        raise SettingsError(f"there is no experiment {experiment!r}; there are {names}")
+
+    fields_of_settings = [option.name for option in fields(Settings)]
+    for name in given:
+        if name not in fields_of_settings:
+            names = ", ".join(fields_of_settings)
+            raise SettingsError(f"there is no setting {name!r}; there are {names}")
+        if name in EXPERIMENTS[experiment].unused:
+            raise SettingsError(f"{flag_of(name)} has no effect on {experiment}")
+
+    chosen = dict(EXPERIMENTS[experiment].defaults)
+    chosen.update(given)
+    return Settings(**chosen)
 
 
 # ---- The command line ---------------------------------------------------------------------------
 
-VERSIONS = f"machine_unlearning.py {__version__}, Python {platform.python_version()}, "
-VERSIONS += f"numpy {np.__version__}, scikit-learn {sklearn.__version__}"
-FLAGS = {"--" + option.name.replace("_", "-"): option for option in fields(Settings)}
+VERSIONS = (
+    f"machine_unlearning.py {__version__}, Python {platform.python_version()}, "
+    f"numpy {np.__version__}, scikit-learn {sklearn.__version__}"
+)
+
+
+METAVARS = {  # what stands behind a flag, if it is not a number
+    "output": "DIR",
+    "csv": "FILE",
+    "format": "png|svg|pdf",
+    "data": "FILE",
+    "label": "COLUMN",
+    "features": "COLUMNS",
+    "asked": "QUERY",
+}
 
 
 def help_on(option):
-    """What a field of Settings means, and its default, everywhere or in some experiments."""
-    words = f"{option.metadata['meaning']} (default {option.default or 'none'}"
+    """What a field of Settings means, and its default: everywhere, then in some experiments."""
+    defaults = []
+    if option.default:
+        defaults.append(f"default {option.default}")
     for name, experiment in EXPERIMENTS.items():
         if option.name in experiment.defaults and option.name not in experiment.unused:
-            words += f", {name} {experiment.defaults[option.name]}"
-    return words + ")"
+            value = experiment.defaults[option.name]
+            defaults.append(f"{name} {'a fifth' if value is None else value}")
+
+    meaning = option.metadata["meaning"]
+    return f"{meaning} ({', '.join(defaults)})" if defaults else meaning
 
 
 def make_parser():
-    """The command line; every field of Settings is a flag."""
-    experiments = [f"  {name:12}{each.meaning}" for name, each in EXPERIMENTS.items()]
+    """The command line: the name of an experiment, and a flag for each field of Settings."""
+    description = ["What does it take to make a trained model forget?", ""]
+    for name, experiment in EXPERIMENTS.items():
+        description.append(f"  {name:12}{experiment.meaning}")
+
     parser = argparse.ArgumentParser(
         prog="machine_unlearning.py",
         usage="%(prog)s [experiment] [flags]",
-        description="\n".join(
-            ["What does it take to make a trained model forget?\n", *experiments]
-        ),
+        description="\n".join(description),
         epilog="example: machine_unlearning.py study --seed 7 --csv study.csv",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,  # only what was given is returned
+        argument_default=argparse.SUPPRESS,  # a flag that is not given is not in the result
         allow_abbrev=False,
     )
-    parser.add_argument("experiment", nargs="?", default="demo", help="the demo if not given")
-    parser.add_argument("--version", action="version", version=VERSIONS)
-    for flag, option in FLAGS.items():
+    parser.add_argument(
+        "experiment",
+        nargs="?",
+        default="demo",
+        choices=EXPERIMENTS,
+        metavar="experiment",
+        help="one of the above (default demo)",
+    )
+    for option in fields(Settings):
+        flag = flag_of(option.name)
         if option.type is bool:
-            parser.add_argument(flag, help=option.metadata["meaning"], action="store_true")
+            parser.add_argument(flag, action="store_true", help=help_on(option))
         else:
-            metavar = {"output": "DIR", "csv": "FILE"}.get(option.name, "N")
-            parser.add_argument(flag, help=help_on(option), type=option.type, metavar=metavar)
+            metavar = METAVARS.get(option.name, "N")
+            parser.add_argument(flag, type=option.type, metavar=metavar, help=help_on(option))
+    parser.add_argument("--version", action="version", version=VERSIONS)
     return parser
 
 
-def parse_arguments(argv):
-    """(experiment, settings) from a command line; argparse exits where it means nothing."""
+def parse(argv):
+    """(experiment, settings) from a command line; argparse exits where it makes no sense."""
     parser = make_parser()
-    given, unknown = parser.parse_known_args(argv)
-    given = vars(given)
-    name = given.pop("experiment")
-    if name not in EXPERIMENTS:
-        unknown.insert(0, name)
-    unknown.sort(key=lambda word: not word.startswith("-"))  # a flag, not its value
-    for word in unknown[:1]:
-        near = get_close_matches(word, {*FLAGS, *EXPERIMENTS} - {word}, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        if word == "-f":  # what a notebook's own command line starts with
-            hint = " (in a notebook, import this file, or %run it)"
-        parser.error(f"not understood: {word}{hint}")
-    experiment = EXPERIMENTS[name]
-    for flag, option in FLAGS.items():
-        if option.name in experiment.unused and option.name in given:
-            parser.error(f"{flag} has no effect on {name}")
+    given = vars(parser.parse_args(argv))
+    experiment = given.pop("experiment")
     try:
-        return name, Settings(**{**experiment.defaults, **given})
+        return experiment, settings_for(experiment, **given)
     except SettingsError as error:
         return parser.error(error)
 
 
-def say(*lines, end="\n"):
+# ---- Running an experiment ----------------------------------------------------------------------
+
+
+def say(text, end="\n"):
     """Print; where nobody listens any more (| head), go on in silence."""
     try:
-        print(*lines, sep="\n", end=end, flush=True)
+        print(text, end=end, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def run(name, settings):
+def make_folder(folder):
+    """Make a folder, unless it is there; raises OSError if it cannot be made."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "not a folder", str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def how_it_was_made(experiment, settings):
+    """Versions, seed, and the settings that are not the experiment's own: a citation needs them."""
+    words = [f"{VERSIONS}: {experiment}", f"seed {settings.seed}"]
+    defaults = settings_for(experiment)
+    for option in fields(Settings):
+        value = getattr(settings, option.name)
+        changes_numbers = option.name not in ("seed", "output", "csv", "dpi", "quiet", "format")
+        if changes_numbers and value != getattr(defaults, option.name):
+            words.append(f"{option.name} {value}")
+    return ", ".join(words)
+
+
+# Files of two equal runs are equal: no date in them, and no version of matplotlib
+NO_STAMP = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def write_figure(figure, path, settings):
+    """Write a figure or a film beside path, then rename: a file is whole, or as it was before."""
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        if hasattr(figure, "savefig"):
+            figure.savefig(
+                beside,
+                format=settings.format,
+                dpi=settings.dpi,
+                metadata=NO_STAMP[settings.format],
+                # A tenth larger, but three times as fast
+                pil_kwargs={"compress_level": 1} if settings.format == "png" else None,
+            )
+        else:  # a film
+            figure.save(beside)
+        beside.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error  # not: beside
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def run(experiment, settings):
     """Run an experiment, print what it found, write its files. Raises OSError, SettingsError."""
-    folder, csv = (Path(path).expanduser() for path in (settings.output, settings.csv))
-    folder.mkdir(parents=True, exist_ok=True)  # before the work: it may fail
-    experiment = EXPERIMENTS[name]
-    page, table, figures = experiment.run(settings)
-    own = sorted(vars(settings).items() - vars(Settings(**experiment.defaults)).items())
-    plain = "seed", "output", "csv", "dpi", "quiet"
-    how = [f"{VERSIONS}: {name}", f"seed {settings.seed}"]
-    how += [f"{key} {value}" for key, value in own if key not in plain]
+    # Is there room for the results? Better to know before the work
+    folder = Path(settings.output).expanduser()
+    csv = Path(settings.csv).expanduser()
+    make_folder(folder)
+    if settings.csv:
+        make_folder(csv.parent)
+        if csv.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(csv))
+
+    result = EXPERIMENTS[experiment].run(settings)
+    output = Output(*result)
+
+    # What was found is printed before anything can go wrong with a file
     if not settings.quiet:
-        say(page, "", wrapped(", ".join(how)))  # before anything can go wrong with a file
-    look = {"format": "png", "dpi": settings.dpi, "metadata": {"Software": None}}  # no version
-    look["pil_kwargs"] = {"compress_level": 1}  # a tenth larger, but three times as fast
-    for file, figure in figures.items():
-        beside = folder / f".{file}.{os.getpid()}.part"
-        try:
-            with style.context("default"):  # how it is saved is not for a matplotlibrc to say
-                figure.savefig(beside, **look)
-            beside.replace(folder / file)  # whole, or as it was before
-        finally:
-            beside.unlink(missing_ok=True)
-    written = [folder / file for file in figures]
-    if settings.csv == "/dev/stdout":
-        say(table.to_csv(), end="")
+        say(output.page)
+        say("")
+        say(wrapped(how_it_was_made(experiment, settings)))
+
+    # Figures
+    written = []
+    for name, figure in output.figures.items():
+        path = folder / name
+        if hasattr(figure, "savefig"):
+            path = path.with_suffix("." + settings.format)
+        write_figure(figure, path, settings)
+        written.append(path)
+
+    # The table
+    if settings.csv == "/dev/stdout":  # may be a file that the page stands in
+        say(output.table.to_csv(), end="")
     elif settings.csv:
-        table.to_csv(csv)
-    written += [csv] if settings.csv else []
+        output.table.to_csv(csv)
+    if settings.csv:
+        written.append(csv)
+
     if not settings.quiet:
-        say(*(f"wrote {file}" for file in written))
+        for path in written:
+            say(f"wrote {path}")
 
 
 def main(argv=None):
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 usage, 130 Ctrl-C."""
+    progress = logging.StreamHandler()  # to stderr
+    log.addHandler(progress)
     try:
-        run(*parse_arguments(argv))
+        experiment, settings = parse(argv)
+        log.setLevel(logging.WARNING if settings.quiet else logging.INFO)
+        run(experiment, settings)
         return 0
     except SystemExit as stop:  # argparse has said what there is to say
-        say(end="")
+        say("", end="")
         return stop.code
     except SettingsError as error:
-        message, status = error, 2
+        status = 2
+        message = error
     except OSError as error:
-        message, status = error, 1
-        if error.filename:
-            message = f"cannot write {error.filename}: {error.strerror}"
+        status = 1
+        message = f"{error.filename}: {error.strerror}" if error.filename else error
     except (BrokenExecutor, MemoryError):
-        message, status = "out of memory, or a worker process died", 1
+        status = 1
+        message = "out of memory, or a worker process died"
     except KeyboardInterrupt:
-        message, status = "interrupted", 130
-    print(f"machine_unlearning.py: error: {message}", file=sys.stderr)
+        status = 130
+        message = "interrupted"
+    finally:
+        log.removeHandler(progress)
+        log.setLevel(logging.NOTSET)
+
+    one_line = " ".join(str(message).split())
+    print(f"machine_unlearning.py: error: {one_line}", file=sys.stderr)
     return status
 
 
 if __name__ == "__main__":
     if hasattr(sys.stdout, "reconfigure"):  # an IDE's output may have less to offer
         sys.stdout.reconfigure(errors="backslashreplace")  # a console may lack a folder's letters
-    if "IPython" in sys.modules:  # %run: the process is somebody's notebook
-        sys.exit(main())
-    gc.freeze()  # what is imported is no garbage, and neither is anything when the process ends:
-    status = main()  # looking for it would take a sixth of the demo's time
-    gc.freeze()
-    sys.exit(status)
+    sys.exit(main())
