@@ -2189,7 +2189,6 @@ def gradient_and_hessian(model, X, y):
 
     All other second derivatives are 0: no product of weights of two units is in z.
     """
-    y = model.encode(y)
     n = X.shape[0]
     d = X.shape[1]
     h = model.hidden_size
@@ -2275,7 +2274,7 @@ def to_canonical_form(model):
     """
     model.weights_ = np.round(model.weights_, 10)
 
-    weights = model.unpack()  # views
+    weights = model.unpack()  # views into weights_
     sign = np.where(weights.W2 < 0, -1, 1)  # (h,)
     weights.W1[:] *= sign
     weights.b1[:] *= sign
@@ -2649,7 +2648,6 @@ def attack_both(unlearned, retrained):
 
 # ---- The study ----------------------------------------------------------------------------------
 
-
 METRICS = ["test_accuracy", "retain_accuracy", "forget_accuracy", "gap_to_retrained"]
 
 
@@ -2799,10 +2797,12 @@ def beside_retraining(table):
     """Each row of the table beside that of its retraining, the one with the same optimiser.
 
     caught       by one of the attacks, at least
-    too_high     forget accuracy is above the retraining's by more than ON_TARGET; too_low: below it
+    too_high     its forget accuracy is above the retraining's by more than ON_TARGET
+    too_low      or below it by more
+    on_target    neither; a model that has diverged is not on target
     time         relative to the retraining's
     points_lost  points of test accuracy that the retraining has more
-    diverged     weights that are no numbers
+    diverged     its weights are no numbers any more, in some trial
     """
     # The row of its retraining, for each row
     keys = [(kind, retraining_of(name)) for kind, name in table.index]
@@ -2816,6 +2816,7 @@ def beside_retraining(table):
         "caught": table.caught,
         "too_high": above > ON_TARGET,
         "too_low": above < -ON_TARGET,
+        "on_target": above.abs() <= ON_TARGET,
         "time": table.seconds / target.seconds,
         "points_lost": 100 * lost.clip(lower=0),
         "diverged": table.gap_to_retrained.isna(),
@@ -2848,12 +2849,10 @@ def study_headline(beside):
 
 
 def strongest_attack(table):
-    """Accuracy, in each row, of the attack with the smaller p; if equal, of the better one."""
-    smaller_p = table.vector_p < table.attack_p
-    as_small_and_better = (table.vector_p == table.attack_p) & (
-        table.vector_accuracy > table.attack_accuracy
-    )
-    return table.vector_accuracy.where(smaller_p | as_small_and_better, table.attack_accuracy)
+    """Accuracy, in each row, of the attack with the smaller p; of the better one if p is equal."""
+    accuracy = table[["attack_accuracy", "vector_accuracy"]].max(axis=1)
+    accuracy = accuracy.mask(table.attack_p < table.vector_p, table.attack_accuracy)
+    return accuracy.mask(table.vector_p < table.attack_p, table.vector_accuracy)
 
 
 def chance_reaches(table):
@@ -2928,7 +2927,6 @@ def study_figure(table, settings):
     }
 
     # The cells
-    is_off = beside.too_high | beside.too_low | beside.diverged
     accuracies = in_words(table.forget_accuracy, "{:.0%}")
     accuracies = accuracies.mask(beside.too_high, accuracies + " high")
     accuracies = accuracies.mask(beside.too_low, accuracies + " low")
@@ -2938,7 +2936,7 @@ def study_figure(table, settings):
     # Draw
     shape = {"sharey": True, "width_ratios": [3.2, 4.3, 2.3]}
     fig, axes = new_figure(7.4, finding, explanation, 1, 3, **shape)
-    draw_grid(axes[0], rows, study_columns(accuracies, is_off, rows), VERDICTS)
+    draw_grid(axes[0], rows, study_columns(accuracies, ~beside.on_target, rows), VERDICTS)
     draw_grid(axes[1], rows, study_columns(attacks, table.caught, rows), VERDICTS)
     draw_grid(axes[2], rows, price_columns(beside, rows), VERDICTS)
 
@@ -2983,9 +2981,8 @@ def study_page(table, apart):
     by_method = beside.groupby("method", sort=False)
 
     # The finding, and what accuracy makes of it
-    is_off = beside.too_high | beside.too_low | beside.diverged
     n_caught = beside.caught.sum()
-    n_on_target = (beside.caught & ~is_off).sum()
+    n_on_target = (beside.caught & beside.on_target).sum()
     finding = wrapped(
         f"{study_headline(beside)}. Of the {n_caught} cases that are caught, forget accuracy is on "
         f"target in {n_on_target}."

@@ -742,6 +742,8 @@ def test_each_row_beside_its_retraining():
     assert list(beside.index) == KEYS
     assert list(beside.index[beside.too_high]) == [(mu.CLINIC, mu.REWIND)]
     assert list(beside.index[beside.too_low]) == [(mu.ATYPICAL, mu.ONE_STEP)]
+    off = [(mu.CLINIC, mu.REWIND), (mu.ATYPICAL, mu.ONE_STEP)]
+    assert list(beside.index[~beside.on_target]) == off
     assert list(beside.index[beside.diverged]) == [(mu.RANDOM, mu.NEWTON)]
     assert_array_equal(beside.caught, table.caught)
     lost = beside.points_lost[beside.points_lost > 1e-9]
