@@ -147,7 +147,7 @@ FAULTS = [  # text or changed columns, features, label, asked, words of the mess
     ("hello\nworld\n", TWO, "outcome", "", ["--label outcome", "hello"]),
     (RAGGED, "", "outcome", "", ["--data my.csv", "decimal commas"]),
     (PLAIN + "1,2,3,4,5\n", TWO, "outcome", "", ["--data my.csv", f"line {len(TABLE) + 2}"]),
-    (PLAIN[:200], TWO, "outcome", "", ["--data", "10 are needed"]),
+    (PLAIN[:100], TWO, "outcome", "", ["--data", "10 are needed"]),
     (PLAIN, TWO, "result", "", ["--label result", "age, blood sugar, clinic, outcome"]),
     (PLAIN, "age,glucose", "outcome", "", ["--features glucose", "age, blood sugar, clinic"]),
     (PLAIN, "age,outcome", "outcome", "", ["--features outcome", "label"]),
