@@ -394,13 +394,13 @@ def divide_at_random(n, settings, rng):
 def divide_around(asks, settings, rng):
     """The Division where a mask asks (n,) says who asks: they are all trained on.
 
-    Raises ValueError if nobody asks, or a test set of 20% cannot be drawn from the others.
+    Raises SettingsError if nobody asks, or a test set of 20% cannot be drawn from the others.
     """
     askers = np.flatnonzero(asks)
     others = np.flatnonzero(~asks)
     n_test = math.ceil(0.2 * len(asks))
     if len(askers) == 0 or len(others) <= n_test:
-        raise ValueError(
+        raise SettingsError(
             f"{len(askers)} of {len(asks)} rows ask to be forgotten: at least one must, and more "
             f"than {n_test} must not, since the test set is drawn from these"
         )
@@ -1927,10 +1927,11 @@ def feature_names(table, label, features):
         return names
 
     numeric = table.drop(columns=label).select_dtypes("number").columns.tolist()
-    if len(numeric) != 2:
+    hint = decimal_commas(table)
+    if len(numeric) != 2 or hint:
         found = ", ".join(numeric) or "none"
         reason = f"name the columns to learn from (with numbers: {found})"
-        raise SettingsError(f"--features: {reason}{decimal_commas(table)}")
+        raise SettingsError(f"--features: {reason}{hint}")
     return numeric
 
 
@@ -1945,18 +1946,15 @@ def decimal_commas(table):
 
 def read_features(columns):
     """Numbers (n, d) from columns without missing values; SettingsError names a column at fault."""
-    for name, column in columns.items():
-        flag = f"--features {name}"
-        numbers = pd.to_numeric(column, errors="coerce")  # True is 1, a word becomes missing
-        words = column[numbers.isna()]
-        if len(words):
-            hint = decimal_commas(columns[[name]])
-            raise SettingsError(f"{flag}: a word, not a number, {words.iloc[0]!r}{hint}")
-        if not np.isfinite(numbers).all():
-            raise SettingsError(f"{flag}: an infinite value")
-        if numbers.nunique() == 1:
-            raise SettingsError(f"{flag}: the same value in all rows, {column.iloc[0]}")
-    return columns.astype(float)
+    try:
+        numbers = as_numbers(columns)
+    except ValueError as error:
+        raise SettingsError(f"--features: {error}{decimal_commas(columns)}") from error
+
+    for name, column in numbers.items():
+        if column.nunique() == 1:
+            raise SettingsError(f"--features: in all rows, {name} is {column.iloc[0]:g}")
+    return numbers
 
 
 def read_label(column):
@@ -1964,30 +1962,31 @@ def read_label(column):
 
     Of two numbers the larger is class 1, of two words the later one in the alphabet.
     """
+    # Its values, class 1 last
     are_numbers = pd.api.types.is_numeric_dtype(column)  # or True and False
     if are_numbers:
         column = pd.to_numeric(column, downcast="integer")  # 1.0 was 1 before a value was missing
+        found = sorted(column.unique().tolist())
     else:
         column = column.astype(str).str.strip()
+        found = sorted(column.unique().tolist(), key=alphabetically)
 
-    # Which two values are there?
-    found = column.unique().tolist()
     if len(found) != 2:
         some = ", ".join(str(value) for value in found[:5])
         more = ", ..." if len(found) > 5 else ""
         count = f"it has {len(found):,}: {some}{more}"
         raise SettingsError(f"--label {column.name}: a label needs two values, {count}")
 
-    # Which of them is class 1, and what are they called?
-    if are_numbers:
-        class_0, class_1 = sorted(found)
-        classes = (f"{column.name} {class_0}", f"{column.name} {class_1}")
-    else:
-        class_0, class_1 = sorted(found, key=lambda word: (word.casefold(), word))
-        classes = (class_0, class_1)
-
+    class_0, class_1 = found
     y = (column == class_1).to_numpy(int)
-    return y, classes
+    if are_numbers:
+        return y, (f"{column.name} {class_0}", f"{column.name} {class_1}")
+    return y, (class_0, class_1)
+
+
+def alphabetically(word):
+    """A key to sort words by: "b" before "C", although capitals have the lower codes."""
+    return word.casefold(), word
 
 
 def who_asks(table, query, y):
