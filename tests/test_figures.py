@@ -1,5 +1,6 @@
 """The figures and the film: what they show comes from the results, and can be read."""
 
+import copy
 from io import BytesIO
 
 import matplotlib as mpl
@@ -272,6 +273,28 @@ def test_the_patient_table(patients):
 
 
 # ---- The sweep ----------------------------------------------------------------------------------
+
+
+def test_doses_and_seeds_are_tried(patients, monkeypatch):
+    monkeypatch.setattr(mu, "EPOCHS", [20, 10])
+    monkeypatch.setattr(mu, "MULTIPLIERS", [0.3])
+    doses = mu.try_doses(patients, mu.Settings(unlearn_epochs=15, multiplier=0.2))
+    assert list(doses.index) == [(e, m) for e in (10, 15, 20) for m in (0.2, 0.3)]
+    near(doses.dose, [2, 3, 3, 4.5, 4, 6])
+
+    # One of them by hand
+    data = patients.data
+    model = copy.deepcopy(patients.models[mu.ORIGINAL])
+    model.unlearn(data.forget.X, data.forget.y, epochs=15, multiplier=0.3)
+    gap = mu.gap_to_retrained(model, patients.models[mu.RETRAIN], data.forget.X)
+    assert doses.gap_to_retrained[15, 0.3] == gap
+    assert doses.test_accuracy[15, 0.3] == model.score(data.test.X, data.test.y)
+
+    monkeypatch.setattr(mu, "SEEDS", [3, 42])
+    seeds = mu.try_seeds(mu.Settings())
+    assert seeds.loc[42].to_dict() == {mu.ORIGINAL: 0.95, mu.RETRAIN: 0.95, mu.ASCENT: 0.7}
+    assert list(seeds.index) == [3, 42]
+    assert not seeds.loc[3].equals(seeds.loc[42])
 
 
 @pytest.fixture(scope="module")
