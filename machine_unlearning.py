@@ -1580,6 +1580,35 @@ def as_wide_as_needed(columns):
     return fitted
 
 
+def white(words):
+    """The tints of a column that has none."""
+    return np.full(len(words), 0.5)
+
+
+def feature_columns(features, asked):
+    """What a table shows of the rows at these positions, with as many digits as say something."""
+    columns = []
+    for name, values in features.items():
+        largest = max(values.abs().max(), 1e-9)
+        decimals = int(np.clip(2 - np.log10(largest), 0, 6))
+        words = [f"{value:.{decimals}f}" for value in values.iloc[asked]]
+        columns.append(Column(in_lines(name, 1.3, 3, "bold"), words, white(words)))
+    return columns
+
+
+def answer_column(name, models, rows):
+    """A model's p for some rows: a cross where it is wrong, a frame where it has flipped."""
+    p = models[name].predict_proba(rows.X)[:, 1]
+    before = models[ORIGINAL].predict(rows.X)
+    after = models[name].predict(rows.X)
+
+    words = []
+    for probability, is_right in zip(p, after == rows.y):
+        cross = "" if is_right else " ×"
+        words.append(f"{probability:.0%}{cross}")
+    return Column(name.replace(" ", "\n"), words, p, np.flatnonzero(after != before))
+
+
 @in_our_style()
 def patients_figure(comparison, n_rows=15):
     """A table of the first patients who asked: each model's p, where it is wrong or has changed."""
@@ -1605,37 +1634,25 @@ def patients_figure(comparison, n_rows=15):
         f"{flipped[ASCENT]:,}."
     )
 
-    # Who they are
-    plain = np.full(len(asked), 0.5)  # white
+    # Who they are, what they have, what the models say
     ids = [shortened(patient, 1.75) for patient in data.features.index[asked]]
-    who = [Column("Patient", ids, plain)]
-    features = []
-    for name, values in data.features.items():
-        decimals = int(np.clip(2 - np.log10(max(values.abs().max(), 1e-9)), 0, 6))
-        words = values.iloc[asked].map(f"{{:.{decimals}f}}".format)
-        features.append(Column(in_lines(name, 1.3, 3, "bold"), list(words), plain))
-
-    # What they have, and what the models say
-    answers = [Column("Actual", [classes[label] for label in rows.y], rows.y)]
-    before = models[ORIGINAL].predict(rows.X)
-    for name in (ORIGINAL, RETRAIN, ASCENT):
-        p = models[name].predict_proba(rows.X)[:, 1]
-        after = models[name].predict(rows.X)
-        words = [f"{x:.0%}" for x in p]
-        words = np.where(after == rows.y, words, [word + " ×" for word in words])
-        heading = name.replace(" ", "\n")
-        flips = np.flatnonzero(after != before)
-        answers.append(Column(heading, list(words), p, flips))
+    who = Column("Patient", ids, white(ids))
+    features = feature_columns(data.features, asked)
+    actual = Column("Actual", [classes[label] for label in rows.y], rows.y)
+    answers = [answer_column(name, models, rows) for name in (ORIGINAL, RETRAIN, ASCENT)]
 
     # As many features as there is room for
-    columns = as_wide_as_needed(who + answers)
+    left = as_wide_as_needed([who])
+    right = as_wide_as_needed([actual, *answers])
+    room = TEXT_WIDTH - sum(column.width for column in left + right)
     for feature in as_wide_as_needed(features):
-        if sum(column.width for column in columns) + feature.width > TEXT_WIDTH:
+        room -= feature.width
+        if room < 0:
             break
-        columns.insert(-len(answers), feature)
+        left.append(feature)
 
     fig, ax = new_figure(0.31 * len(asked) + 2, finding, explanation)
-    draw_grid(ax, False, columns, SHADES)
+    draw_grid(ax, False, left + right, SHADES)
     for heading in ax.get_xticklabels():
         name = heading.get_text().replace("\n", " ")
         heading.set(weight="bold", color=COLORS.get(name, INK))
@@ -2165,78 +2182,92 @@ def draw_percent(ax):
     ax.yaxis.set_major_formatter("{x:.0%}")
 
 
+DIAMOND = {  # our example
+    "marker": "D",
+    "s": 60,
+    "facecolor": "none",
+    "edgecolor": INK,
+    "linewidth": 1.6,
+    "zorder": 5,
+}
+
+
+def draw_gap_over_dose(ax, doses, comparison):
+    """The gap in points of probability, beside ten other retrains and doing nothing."""
+    smallest = 0.01  # points; 0 has no place on a log scale
+    nothing = 100 * comparison.results.gap_to_retrained[NAIVE]
+    gaps = (100 * doses.gap_to_retrained).clip(lower=smallest)
+    others = 100 * gaps_to_others(comparison.models[RETRAIN], comparison)
+    others = others.clip(smallest)
+
+    ax.axhspan(others.min(), others.max(), color=GREEN_TINT, label="ten other retrains")
+    ax.axhline(max(nothing, smallest), color=GREY, linewidth=1.2, label="nothing done")
+    ax.scatter(doses.dose, gaps, color=RED, s=24)
+    ax.set(yscale="log", ylim=(smallest, 110), yticks=[0.01, 0.1, 1, 10, 100])
+    ax.yaxis.set_major_formatter("{x:g}")
+    draw_doses(ax, "Gap to the target, points", doses)
+
+
+def draw_accuracy_over_dose(ax, doses, comparison):
+    """Both accuracies, and a diamond at the setting of the comparison."""
+    settings = comparison.settings
+    accuracy = comparison.results.forget_accuracy
+    dose = settings.unlearn_epochs * settings.multiplier
+
+    test = {"color": PALE, "s": 64, "label": "ascent, on the test set"}
+    forget = {"color": RED, "s": 24, "label": "ascent, on those who asked"}
+    ax.scatter(doses.dose, doses.test_accuracy, **test)
+    ax.scatter(doses.dose, doses.forget_accuracy, **forget)
+    ax.scatter(dose, accuracy[ASCENT], **DIAMOND, label="our example")
+    ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0, label="the target")
+    draw_percent(ax)
+    draw_doses(ax, f"Accuracy, seed {settings.seed}", doses)
+
+
+def draw_accuracy_over_seeds(ax, accuracies, here):
+    """A dot per seed and model, and a diamond at the accuracy of our example after ascent."""
+    colors = [COLORS.get(name, PALE) for name in accuracies]
+    sns.swarmplot(accuracies, ax=ax, size=4, palette=colors, warn_thresh=1)
+    ax.scatter(2, here, **DIAMOND)  # ascent is the third of three
+    draw_percent(ax)
+    names = [name.replace(" ", "\n") for name in accuracies]
+    ax.set_xticks(range(3), names)
+    ax.set_title("Forget accuracy")
+    ax.set(xlabel="", xlim=(-0.6, 2.6))
+
+
 @in_our_style()
-def sweep_figure(doses, accuracies, comparison, settings):
+def sweep_figure(doses, accuracies, comparison):
     """The gap and both accuracies over the dose, and forget accuracy over the seed."""
-    results = comparison.results
-    others = gaps_to_others(comparison.models[RETRAIN], comparison)
-    here = results.forget_accuracy[ASCENT]
+    settings = comparison.settings
+    here = comparison.results.forget_accuracy[ASCENT]
     yours = f"{settings.unlearn_epochs} × {settings.multiplier:g}"
 
     # What was found, and how to read it
     finding = sweep_headline(doses, comparison)
     explanation = (
         f"{example(comparison)}. The dose is epochs × multiplier, in {len(doses)} settings. Right: "
-        f"{yours} with {len(SEEDS)} seeds; our example, seed {settings.seed}, is "
+        f"{yours} with {len(accuracies)} seeds; our example, seed {settings.seed}, is "
         f"{compared_with_seeds(here, accuracies)}."
     )
     fig, axes = new_figure(5.2, finding, explanation, 1, 3, width_ratios=[5, 5, 4.5])
     gap_panel, accuracy_panel, seed_panel = axes
 
-    # The gap, in points of probability; 0 has no place on a log scale
-    smallest = 0.01
-    nothing = max(100 * results.gap_to_retrained[NAIVE], smallest)
-    gaps = (100 * doses.gap_to_retrained).clip(lower=smallest)
-    others = (100 * others).clip(smallest)
-    band = gap_panel.axhspan(others.min(), others.max(), color=GREEN_TINT)
-    nothing_line = gap_panel.axhline(nothing, color=GREY, linewidth=1.2)
-    gap_panel.scatter(doses.dose, gaps, color=RED, s=24)
-    gap_panel.set(yscale="log", ylim=(smallest, 110), yticks=[0.01, 0.1, 1, 10, 100])
-    gap_panel.yaxis.set_major_formatter("{x:g}")
-    draw_doses(gap_panel, "Gap to the target, points", doses)
+    draw_gap_over_dose(gap_panel, doses, comparison)
+    draw_accuracy_over_dose(accuracy_panel, doses, comparison)
+    draw_accuracy_over_seeds(seed_panel, accuracies, here)
 
-    # Both accuracies
-    draw_doses(accuracy_panel, f"Accuracy, seed {settings.seed}", doses)
-    draw_percent(accuracy_panel)
-    accuracy_panel.axhline(results.forget_accuracy[RETRAIN], **TARGET_LINE, zorder=0)
-    test_look = {"color": PALE, "s": 64}
-    test = accuracy_panel.scatter(doses.dose, doses.test_accuracy, **test_look)
-    forget = accuracy_panel.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24)
-
-    # Other seeds, and ours
-    colors = [COLORS.get(name, PALE) for name in accuracies]
-    sns.swarmplot(accuracies, ax=seed_panel, size=4, palette=colors, warn_thresh=1)
-    draw_percent(seed_panel)
-    names = [name.replace(" ", "\n") for name in accuracies]
-    seed_panel.set_xticks(range(3), names)
-    seed_panel.set_title("Forget accuracy")
-    seed_panel.set(xlabel="", xlim=(-0.6, 2.6))
-
-    # The setting of the demo, in two panels
-    look = {"marker": "D", "s": 60, "facecolor": "none", "edgecolor": INK, "linewidth": 1.6}
-    dose = settings.unlearn_epochs * settings.multiplier
-    example_mark = accuracy_panel.scatter(dose, here, zorder=5, **look)
-    seed_panel.scatter(2, here, zorder=5, **look)
-
-    # The key
-    labels = {
-        "ascent, on those who asked": forget,
-        "ascent, on the test set": test,
-        "ten other retrains": band,
-        "nothing done": nothing_line,
-        "our example": example_mark,
-    }
-    for label, artist in labels.items():
-        artist.set_label(label)
-    handles = list(labels.values())
-    handles.append(Line2D([], [], **TARGET_LINE, label="the target"))
-    handles.append(Line2D([], [], **HALF_LINE, label="coin toss"))
-    add_legend(gap_panel, handles)
+    # The key, for all panels
+    accuracy_handles, _ = accuracy_panel.get_legend_handles_labels()
+    gap_handles, _ = gap_panel.get_legend_handles_labels()
+    coin_toss = Line2D([], [], **HALF_LINE, label="coin toss")
+    add_legend(gap_panel, [*accuracy_handles, *gap_handles, coin_toss])
     return fig
 
 
-def sweep_page(doses, accuracies, comparison, settings):
+def sweep_page(doses, accuracies, comparison):
     """The sweep in words, then forget accuracy and gap for every setting."""
+    settings = comparison.settings
     nothing = comparison.results.gap_to_retrained[NAIVE]
     forget = comparison.results.forget_accuracy
     n = len(doses)
@@ -2246,13 +2277,13 @@ def sweep_page(doses, accuracies, comparison, settings):
     if nearer.empty:
         by_dose = f"None of {n} settings ends nearer to the target than doing nothing."
     else:
-        nearest = nearer.dose[nearer.gap_to_retrained.idxmin()]
+        nearest = nearer.loc[nearer.gap_to_retrained.idxmin()]
         by_dose = (
             f"{len(nearer)} of {n} settings end nearer to the target than doing nothing (a gap of "
             f"{points(nothing)} points), with doses of {nearer.dose.min():g} to "
-            f"{nearer.dose.max():g}; the nearest, at a dose of {nearest:g}, leaves "
-            f"{points(nearer.gap_to_retrained.min())}. "
-            "But only somebody who has retrained models can tell which ones."
+            f"{nearer.dose.max():g}; the nearest, at a dose of {nearest.dose:g}, leaves "
+            f"{points(nearest.gap_to_retrained)}. But only somebody who has retrained models can "
+            "tell which ones."
         )
 
     # And with other seeds?
@@ -2260,23 +2291,22 @@ def sweep_page(doses, accuracies, comparison, settings):
     by_seed = (
         f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
         f"{percent(forget[ASCENT])} with seed {settings.seed}, and {seeds['min']} to "
-        f"{seeds['max']} (mean {seeds['mean']}) with seeds {SEEDS[0]} to {SEEDS[-1]}. The target "
-        f"is {percent(forget[RETRAIN])}."
+        f"{seeds['max']} (mean {seeds['mean']}) with seeds {accuracies.index[0]} to "
+        f"{accuracies.index[-1]}. The target is {percent(forget[RETRAIN])}."
     )
     words = f"{sweep_headline(doses, comparison)}. {by_dose} {by_seed}"
 
     # The tables
-    accuracy = (100 * doses.forget_accuracy).map("{:.0f}".format).unstack()
-    gap = doses.gap_to_retrained.map(points).unstack()
-    heading = "by epochs, down, and multiplier, across:"
+    accuracy_table = (100 * doses.forget_accuracy).map("{:.0f}".format).unstack()
+    gap_table = doses.gap_to_retrained.map(points).unstack()
     lines = [
         wrapped(words),
         "",
-        f"Forget accuracy in % {heading}",
-        accuracy.to_string(),
+        "Forget accuracy in %, by epochs (down) and multiplier (across)",
+        accuracy_table.to_string(),
         "",
-        f"Gap to the target in points of probability {heading}",
-        gap.to_string(),
+        "Gap to the target in points of probability",
+        gap_table.to_string(),
     ]
     return "\n".join(lines)
 
@@ -2286,9 +2316,9 @@ def sweep(settings):
     comparison = compare(hospital, settings)
     doses = try_doses(comparison, settings)
     accuracies = try_seeds(settings)
-    page = sweep_page(doses, accuracies, comparison, settings)
+    page = sweep_page(doses, accuracies, comparison)
     table = doses[["test_accuracy", "forget_accuracy", "gap_to_retrained"]]
-    figure = sweep_figure(doses, accuracies, comparison, settings)
+    figure = sweep_figure(doses, accuracies, comparison)
     return Output(page, table, {"parameter_sweep.png": figure})
 
 
@@ -2408,16 +2438,9 @@ def in_one_palette(pictures):
     return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
 
 
-@in_our_style()
-def film_of_ascent(comparison, settings, path):
-    """The map of the network and three curves, epoch by epoch of ascent. path: see ascent_path."""
+def film_frame(comparison, path):
+    """What does not move in the film: a figure, and its four panels by name."""
     data = comparison.data
-    forget = data.forget
-    asked = data.asked
-    nearest = path.gap_to_retrained.idxmin()
-    last = path.index[-1]
-
-    # The frame: drawn once
     explanation = (
         f"{example(comparison)}. Ascent climbs the loss of {the_asked(data)}. The target is a "
         "model retrained without them; nothing in the method says where to stop."
@@ -2428,54 +2451,70 @@ def film_of_ascent(comparison, settings, path):
         width_ratios=[5, 4],
         height_ratios=[2, 2, 3],
     )
-    lines = [
-        Patch(color=GREEN_TINT, label="ten other retrains"),
-        Line2D([], [], color=GREY, linewidth=1.2, label="nothing done"),
-    ]
-    marks = [("asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)]
-    map_panel = axes["map"]
-    add_key(map_panel, data, marks, lines)
-    draw_map(map_panel, comparison)
-    draw_patients(map_panel, data, np.arange(len(data.train.y)), SMALL)
-    draw_patients(map_panel, data, asked, RINGED)
-    clock = map_panel.set_title(" ")
-    curves = draw_curves(axes, path, comparison)
 
-    # Matplotlib makes room for all texts, and draws what does not move
+    # The key
+    marks = [("asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)]
+    band = Patch(color=GREEN_TINT, label="ten other retrains")
+    line = Line2D([], [], color=GREY, linewidth=1.2, label="nothing done")
+    add_key(axes["map"], data, marks, [band, line])
+
+    # The map, still without a model
+    draw_map(axes["map"], comparison)
+    draw_patients(axes["map"], data, np.arange(len(data.train.y)), SMALL)
+    draw_patients(axes["map"], data, data.asked, RINGED)
+    return fig, axes
+
+
+@in_our_style()
+def film_of_ascent(comparison, path):
+    """The map of the network and three curves, epoch by epoch of ascent. path: see ascent_path."""
+    data = comparison.data
+    forget = data.forget
+    multiplier = comparison.settings.multiplier
+    nearest = path.gap_to_retrained.idxmin()
+    last = path.index[-1]
+    pauses = {0: 1500, nearest: 2000, last: 4000}  # milliseconds
+
+    # Matplotlib makes room for all texts once, and draws what does not move
+    fig, axes = film_frame(comparison, path)
+    clock = axes["map"].set_title(" ")
+    curves = draw_curves(axes, path, comparison)
     canvas = FigureCanvasAgg(fig)
     fig.set_dpi(84)  # 840 pixels wide, as wide as GitHub shows it; more would exceed 1 MB
     canvas.draw()
     background = canvas.copy_from_bbox(fig.bbox)
 
-    # The film: the shaded map with the patients on it, their crosses, the curves
     model = copy.deepcopy(comparison.models[ORIGINAL])
     reached = 0
     drawn = []
-    pictures = []
-    milliseconds = []
-    pauses = {0: 1500, nearest: 2000, last: 4000}
+    film = Film([], [])
     for epoch in epochs_shown(last, nearest):
-        model.unlearn(forget.X, forget.y, int(epoch - reached), settings.multiplier)
+        # Climb on from the last picture
+        model.unlearn(forget.X, forget.y, int(epoch - reached), multiplier)
         reached = epoch
         wrong = model.predict(forget.X) != forget.y
 
+        # The map of this epoch instead of the last one, and the curves up to here
         for artist in drawn:
             artist.remove()
-        drawn = draw_map(map_panel, comparison, model)
-        drawn.append(draw_marks(map_panel, data, asked[wrong], CROSS))
-        clock.set_text(f"Epoch {epoch} of {last}: {wrong.sum()} of {len(asked)} wrong")
-        moving = [*sorted(map_panel.collections, key=Artist.get_zorder), clock]
+        drawn = draw_map(axes["map"], comparison, model)
+        drawn.append(draw_marks(axes["map"], data, data.asked[wrong], CROSS))
+        clock.set_text(f"Epoch {epoch:,} of {last:,}: {wrong.sum():,} of {len(wrong):,} wrong")
+        moving = sorted(axes["map"].collections, key=Artist.get_zorder)
+        moving.append(clock)
         for curve in curves:
             curve.show(epoch)
             moving += [curve.line, curve.dot, curve.number]
 
+        # Draw what moves, and nothing else
         canvas.restore_region(background)
         for artist in moving:
             artist.axes.draw_artist(artist)
         pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]  # red, green, blue
-        pictures.append(Image.fromarray(pixels.copy()))
-        milliseconds.append(pauses.get(epoch, 80))
-    return Film(in_one_palette(pictures), milliseconds)
+        film.pictures.append(Image.fromarray(pixels.copy()))
+        film.milliseconds.append(pauses.get(epoch, 80))
+
+    return film._replace(pictures=in_one_palette(film.pictures))
 
 
 def milestones(path):
@@ -2486,8 +2525,9 @@ def milestones(path):
 
 
 @in_our_style()
-def stills_figure(comparison, settings, path):
+def stills_figure(comparison, path):
     """The film for print: its map at the milestones, side by side."""
+    multiplier = comparison.settings.multiplier
     data = comparison.data
     forget = data.forget
     asked = data.asked
@@ -2502,7 +2542,7 @@ def stills_figure(comparison, settings, path):
 
     for ax, epoch in zip(axes, epochs):
         model = copy.deepcopy(comparison.models[ORIGINAL])
-        model.unlearn(forget.X, forget.y, int(epoch), settings.multiplier)
+        model.unlearn(forget.X, forget.y, int(epoch), multiplier)
         wrong = model.predict(forget.X) != forget.y
         draw_map(ax, comparison, model)
         draw_patients(ax, data, asked, RINGED)
@@ -2544,9 +2584,9 @@ def film(settings):
     comparison = compare(hospital, settings)
     path = ascent_path(comparison, settings)
     start = time.perf_counter()
-    pictures = film_of_ascent(comparison, settings, path)
+    pictures = film_of_ascent(comparison, path)
     report("film", time.perf_counter() - start)
-    stills = stills_figure(comparison, settings, path)
+    stills = stills_figure(comparison, path)
     files = {"ascent.gif": pictures, "ascent_stills.png": stills}
     return Output(film_page(path, comparison), path, files)
 

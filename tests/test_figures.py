@@ -1,5 +1,6 @@
 """The figures and the film: what they show comes from the results, and can be read."""
 
+import copy
 from io import BytesIO
 
 import matplotlib as mpl
@@ -274,15 +275,36 @@ def test_the_patient_table(patients):
 # ---- The sweep ----------------------------------------------------------------------------------
 
 
+def test_doses_and_seeds_are_tried(patients, monkeypatch):
+    monkeypatch.setattr(mu, "EPOCHS", [20, 10])
+    monkeypatch.setattr(mu, "MULTIPLIERS", [0.3])
+    doses = mu.try_doses(patients, mu.Settings(unlearn_epochs=15, multiplier=0.2))
+    assert list(doses.index) == [(e, m) for e in (10, 15, 20) for m in (0.2, 0.3)]
+    near(doses.dose, [2, 3, 3, 4.5, 4, 6])
+
+    # One of them by hand
+    data = patients.data
+    model = copy.deepcopy(patients.models[mu.ORIGINAL])
+    model.unlearn(data.forget.X, data.forget.y, epochs=15, multiplier=0.3)
+    gap = mu.gap_to_retrained(model, patients.models[mu.RETRAIN], data.forget.X)
+    assert doses.gap_to_retrained[15, 0.3] == gap
+    assert doses.test_accuracy[15, 0.3] == model.score(data.test.X, data.test.y)
+
+    monkeypatch.setattr(mu, "SEEDS", [3, 42])
+    seeds = mu.try_seeds(mu.Settings())
+    assert seeds.loc[42].to_dict() == {mu.ORIGINAL: 0.95, mu.RETRAIN: 0.95, mu.ASCENT: 0.7}
+    assert list(seeds.index) == [3, 42]
+    assert not seeds.loc[3].equals(seeds.loc[42])
+
+
 @pytest.fixture(scope="module")
 def swept(patients):
     """Doses of the demo, and invented accuracies of three seeds."""
-    settings = mu.Settings()
-    doses = mu.try_doses(patients, settings)
+    doses = mu.try_doses(patients, patients.settings)
     accuracies = pd.DataFrame(
         {mu.ORIGINAL: [0.9, 0.95, 1], mu.RETRAIN: [0.92, 0.95, 1], mu.ASCENT: [0.3, 0.45, 0.66]}
     )
-    return doses, accuracies, patients, settings
+    return doses, accuracies, patients
 
 
 def test_the_sweep_figure(swept):
@@ -302,7 +324,7 @@ def test_the_sweep_figure(swept):
 
 
 def test_the_sweep_says_what_its_table_says(swept):
-    doses, accuracies, comparison, settings = swept
+    doses, accuracies, comparison = swept
     words = mu.sweep_page(*swept).partition("\n\n")[0].replace("\n", " ")
     nearer = doses[doses.gap_to_retrained < comparison.results.gap_to_retrained[mu.NAIVE]]
     assert f"{len(nearer)} of 42 settings end nearer" in words
@@ -319,7 +341,7 @@ def test_the_sweep_says_what_its_table_says(swept):
     assert mu.sweep_headline(nearer, comparison).startswith("Even the most")
     farther = doses.assign(gap_to_retrained=nothing)
     assert mu.sweep_headline(farther, comparison).startswith("No amount")
-    page = mu.sweep_page(farther, accuracies, comparison, settings)
+    page = mu.sweep_page(farther, accuracies, comparison)
     assert "None of 42 settings" in page.replace("\n", " ")
 
 
@@ -332,11 +354,11 @@ def test_how_an_accuracy_compares_with_other_seeds(swept, here, words):
 
 
 def test_a_sweep_in_which_nothing_happens(swept):
-    doses, accuracies, comparison, settings = swept
+    doses, accuracies, comparison = swept
     doses = doses.assign(test_accuracy=0.9, forget_accuracy=0.9, gap_to_retrained=0.0)
     doses.loc[doses.index[0], "dose"] = 0  # has no place on a logarithmic axis
     accuracies = accuracies * 0 + 0.9
-    assert_readable(mu.sweep_figure(doses, accuracies, comparison, settings))
+    assert_readable(mu.sweep_figure(doses, accuracies, comparison))
 
 
 # ---- The film -----------------------------------------------------------------------------------
@@ -357,7 +379,7 @@ def film(patients):
     file = BytesIO()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mpl.text.Text, "set_text", note)
-        mu.film_of_ascent(patients, settings, path).save(file)
+        mu.film_of_ascent(patients, path).save(file)
     return file, path, words
 
 
@@ -429,10 +451,10 @@ def test_other_films(monkeypatch, given):
     path = mu.ascent_path(comparison, settings)
     last = path.index[-1]
     monkeypatch.setattr(mu, "epochs_shown", lambda *epochs: sorted({0, last}))
-    film = mu.film_of_ascent(comparison, settings, path)
+    film = mu.film_of_ascent(comparison, path)
     film.save(BytesIO())
     assert len(film.pictures) == len(film.milliseconds) == (2 if last else 1)
-    assert_readable(mu.stills_figure(comparison, settings, path))
+    assert_readable(mu.stills_figure(comparison, path))
 
 
 @pytest.mark.parametrize(
