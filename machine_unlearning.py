@@ -3081,9 +3081,10 @@ def sequential_figure(ledger, summary, settings):
     finding = sequential_finding(summary)
     fig, axes = new_figure(6.6, finding, explanation, 2, 2, sharey=True, width_ratios=[1, 1.7])
 
+    longest = summary.time.max()
     for kind, (time_panel, gap_panel) in zip(SEQUENCES, axes):
         who = SEQUENCES[kind].capitalize()
-        draw_bars(time_panel, f"{who}: time", summary.time[kind], accuracy=False)
+        draw_bars(time_panel, f"{who}: time", summary.time[kind], end=longest, accuracy=False)
         draw_gaps(gap_panel, ledger[ledger.request == kind], summary.largest_gap[kind])
         gap_panel.set_title(f"{who}: gap to the target")
 
