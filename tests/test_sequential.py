@@ -408,9 +408,7 @@ def first_forced(versions):
 
 @pytest.mark.slow
 def test_when_to_retrain_depends_on_the_noise_and_so_one_version_tells_of_it():
-    """The clinic's first retrain is forced at request 45 to 57, and a linear function of the noise
-    predicts it. Around request 50, who sees one version knows more than the certificate allows.
-    """
+    """The clinic's first retrain is forced at request 45 to 57: a linear function of the noise."""
     forget, retain, _ = mu.make_request(mu.CLINIC, mu.Settings())
     everybody = mu.stack(forget, retain)
     rng = np.random.RandomState(0)
@@ -419,7 +417,7 @@ def test_when_to_retrain_depends_on_the_noise_and_so_one_version_tells_of_it():
     def new_head(rows):
         return copy.copy(features).fit(rows, features.draw_noise(rng))
 
-    runs = [answer_all(new_head(everybody), everybody, 60, rng) for _ in range(3000)]
+    runs = [answer_all(new_head(everybody), everybody, 60, rng) for _ in range(2000)]
     firsts = np.array([first_forced(versions) for versions in runs])
     assert 43 <= firsts.min() <= 47
     assert 54 <= firsts.max() <= 59
@@ -429,28 +427,25 @@ def test_when_to_retrain_depends_on_the_noise_and_so_one_version_tells_of_it():
         return np.column_stack([noises, np.ones(len(noises))])
 
     noises = with_constant([versions[0].b for versions in runs])
-    coefficients = np.linalg.lstsq(noises[:600], firsts[:600], rcond=None)[0]
+    coefficients = np.linalg.lstsq(noises[:500], firsts[:500], rcond=None)[0]
     predicted = noises @ coefficients
-    errors = predicted[600:] - firsts[600:]
-    assert 1 - errors.var() / firsts[600:].var() > 0.95  # R2
+    errors = predicted[500:] - firsts[500:]
+    assert 1 - errors.var() / firsts[500:].var() > 0.95  # R2
 
-    # The others: of how many looks the noise, minus the gradient, as if a retrain had been forced?
-    shares = {}
-    for request in (48, 50):
-        left = everybody.at(slice(request, None))
-        V = features.signed_features(left)
-        kept = np.mean(firsts > request)
-        threshold = np.quantile(predicted[:600], 1 - kept)
-        removed = [versions[request] for versions in runs[600:]]
-        retrained = [new_head(left) for _ in removed]
-        for name, heads in (("removed", removed), ("retrained", retrained)):
-            noises = with_constant([-head.gradient(V) for head in heads])
-            shares[request, name] = np.mean(noises @ coefficients < threshold)
+    # Of the others, at request 48: whose noise, minus the gradient, looks as if it had forced a
+    # retrain by then? Of those that were not retrained, too few for the certificate
+    left = everybody.at(slice(48, None))
+    V = features.signed_features(left)
+    threshold = np.quantile(predicted[:500], np.mean(firsts <= 48))
+    removed = [versions[48] for versions in runs[500:]]
+    retrained = [new_head(left) for _ in removed]
 
-    accuracy = 0.5 + (shares[50, "retrained"] - shares[50, "removed"]) / 2
-    assert 0.58 < accuracy < 0.64
-    excess = shares[48, "retrained"] - np.exp(features.EPSILON) * shares[48, "removed"]
-    assert excess > 100 * features.DELTA  # which is as much as the certificate allows
+    def looks_early(heads):
+        noises = with_constant([-head.gradient(V) for head in heads])
+        return np.mean(noises @ coefficients < threshold)
+
+    excess = looks_early(retrained) - np.exp(features.EPSILON) * looks_early(removed)
+    assert 100 * features.DELTA < excess < 0.09
 
 
 # ---- What a removal gives away ----
@@ -728,7 +723,7 @@ def test_the_page(sequence):
         expected = [random.time, 100 * random.largest_gap, random.elsewhere, random.off_target]
         expected += [random.measured]
         expected += [clinic.time, 100 * clinic.largest_gap, clinic.elsewhere, clinic.off_target]
-        line = rows_of(page, name + " ")[0]
+        line = rows_of(page, name + " ")[-1]  # the headline speaks of Newton, too
         assert_allclose(numbers(line), expected, rtol=0.06, atol=1e-4)
 
     # The certificate
