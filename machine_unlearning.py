@@ -3754,8 +3754,8 @@ class CertifiedHead:
     takes for granted that the noise does not decide when to retrain. Here it does, because spent is
     computed from w, and so from b: on the clinic's requests, the first retrain is forced at request
     45 to 57. A head that has not been retrained by then shows that its noise is of the kind that
-    lasts, and there the certificate fails. Where no noise forces a retrain, as on random requests,
-    it stands. A remedy would be to fix the retrains before the noise is drawn.
+    lasts, and there the certificate fails. Where no noise forces a retrain, it stands: with most
+    heads, on random requests. A remedy would be to fix the retrains before the noise is drawn.
 
     The paper's bound is loose by a factor of two at least: a step leaves the integral over t from 0
     to 1 of (H(w + t step) - H(w)) step, where p (1 - p) of a row x changes by at most GAMMA t
@@ -3879,9 +3879,9 @@ def one_by_one(kind, settings):
     The ledger is a DataFrame of Entries, by request and strategy. heads are the versions of the
     certified head, the one before all requests first.
     """
-    request_sets = make_request(kind, settings)
-    forget = request_sets[0]
-    retain = request_sets[1]
+    request_rows = make_request(kind, settings)
+    forget = request_rows.forget
+    retain = request_rows.retain
     everybody = stack(forget, retain)
     rng = np.random.RandomState([settings.seed, KINDS.index(kind), 0])
 
@@ -4056,9 +4056,9 @@ def observe(kind, settings, heads, n_leavers):
     Two versions of the head are compared at a time, n_leavers apart. Where one between them was
     retrained with fresh noise, the observer does not try.
     """
-    request_sets = make_request(kind, settings)
-    forget = request_sets[0]
-    retain = request_sets[1]
+    request_rows = make_request(kind, settings)
+    forget = request_rows.forget
+    retain = request_rows.retain
 
     # Public rows: people like those who stay, and people like those who leave
     rng = np.random.RandomState([settings.seed, 99])  # the observer's own
@@ -4206,9 +4206,10 @@ def sequential_figure(ledger, summary, settings):
     finding = sequential_finding(summary)
     fig, axes = new_figure(6.6, finding, explanation, 2, 2, sharey=True, width_ratios=[1, 1.7])
 
+    longest = summary.time.max()
     for kind, (time_panel, gap_panel) in zip(SEQUENCES, axes):
         who = SEQUENCES[kind].capitalize()
-        draw_bars(time_panel, f"{who}: time", summary.time[kind], accuracy=False)
+        draw_bars(time_panel, f"{who}: time", summary.time[kind], end=longest, accuracy=False)
         draw_gaps(gap_panel, ledger[ledger.request == kind], summary.largest_gap[kind])
         gap_panel.set_title(f"{who}: gap to the target")
 
@@ -4366,7 +4367,7 @@ left       what removals really left, at most, in % of what was spent
 
 OBSERVER_LEGEND = """
 found      from two versions of the head, so many removals apart: median errors
-           in years / mg/dL, and right diagnoses; where the noise stayed the same
+           in years / mg/dL, right diagnoses (where the noise stayed the same)
 guess      median errors of a guess that sees no head
 """
 
