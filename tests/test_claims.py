@@ -495,7 +495,7 @@ def heads_on_the_clinic(run, until=50):
         head = head.remove(leaver, left, rng)
         was_forced = was_forced or head.was_retrained
 
-    V = head.signed(left)
+    V = head.signed_features(left)
     retrained = copy.copy(first).fit(left, first.SIGMA * rng.randn(STUDY.hidden))
     return {
         "noise": noise,
@@ -575,7 +575,7 @@ def mean_of_fresh_heads(first, rows, n_heads, rng):
 
     As CertifiedHead.fit, but all at once: with one Hessian for all, a step is a matrix product.
     """
-    V = first.signed(rows)
+    V = first.signed_features(rows)
     noise = first.SIGMA * rng.randn(n_heads, len(first.w))
     ridge = first.LAMBDA * len(V)
     H = first.hessian(V)
@@ -607,7 +607,7 @@ def test_averages_of_fresh_heads_give_the_leavers_away(n_heads, years, mg):
     errors = []
     for asked in range(12):
         before, after = averages[asked : asked + 2]
-        recovered = mu.recover(before, after, 400 - asked - 1, public, 1)
+        recovered = mu.recover(before, after, public.at(slice(asked + 1, None)), 1)
         found = mu.in_units(recovered)
         true = mu.in_units(forget.at(slice(asked, asked + 1)))
         errors.append((found - true)[["age", "glucose"]].abs())

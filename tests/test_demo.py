@@ -640,21 +640,3 @@ def test_a_check_passes_at_its_limits_and_not_beyond(patients, naive_gap, target
         for value in (low, high, np.nextafter(low, -1), np.nextafter(high, 2)):
             passed = mu.check_answers(changed(other, row, column, value)).holds[check]
             assert passed == (value in (low, high))
-
-
-def test_the_sweep_of_doses_and_of_seeds(patients, monkeypatch):
-    monkeypatch.setattr(mu, "EPOCHS", (20, 10))
-    monkeypatch.setattr(mu, "MULTIPLIERS", (0.3,))
-    doses = mu.try_doses(patients, mu.Settings(unlearn_epochs=15, multiplier=0.2))
-    assert list(doses.index) == [(e, m) for e in (10, 15, 20) for m in (0.2, 0.3)]
-    assert_allclose(doses.dose, [2, 3, 3, 4.5, 4, 6])
-    data, original = patients.data, patients.models[mu.ORIGINAL]
-    model = mu.copy.deepcopy(original).unlearn(*data.forget, 15, 0.3)
-    gaps = [mu.gap_to_retrained(model, other, data.forget.X) for other in patients.others]
-    found = doses.loc[(15, 0.3), ["gap_to_others", "test_accuracy"]]
-    assert_allclose(found, [np.mean(gaps), model.score(*data.test)])
-    monkeypatch.setattr(mu, "SEEDS", (3, 42))
-    table = mu.try_seeds(mu.Settings())
-    assert table.loc[42].to_dict() == {mu.ORIGINAL: 0.95, mu.RETRAIN: 0.95, mu.ASCENT: 0.7}
-    assert list(table.index) == [3, 42]
-    assert not table.loc[3].equals(table.loc[42])
