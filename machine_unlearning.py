@@ -2350,7 +2350,7 @@ class Film(NamedTuple):
 def epochs_shown(last, nearest, n_frames=90):
     """The epochs of a film: a third of its frames up to twice the nearest epoch, then faster."""
     slow = min(2 * nearest, last)
-    if slow in (0, last):
+    if slow in (0, last):  # one speed
         epochs = np.linspace(0, last, n_frames)
     else:
         n_slow = n_frames // 3
@@ -2399,8 +2399,9 @@ def draw_curves(axes, path, comparison):
     """Three panels over the epochs, each with its target; returns the curves, still empty."""
     results = comparison.results
     whom = the_asked(comparison.data)
-    others = 100 * gaps_to_others(comparison.models[RETRAIN], comparison)
-    gaps = 100 * path.gap_to_retrained
+    smallest = 0.001  # points; 0 has no place on a log scale
+    others = (100 * gaps_to_others(comparison.models[RETRAIN], comparison)).clip(smallest)
+    gaps = (100 * path.gap_to_retrained).clip(lower=smallest)
 
     # Both accuracies
     curves = [
@@ -2413,13 +2414,13 @@ def draw_curves(axes, path, comparison):
         axes[name].axhline(results[f"{name}_accuracy"][RETRAIN], **TARGET_LINE, zorder=1)
         axes[name].set_xticklabels([])
 
-    # The gap
-    lowest = 10 ** np.floor(np.log10(max(min(gaps.min(), others.min()), 1e-3)))
-    ticks = 10.0 ** np.arange(np.log10(lowest), 3)
+    # The gap, from the power of ten below all of them to 100 points
+    lowest = np.floor(np.log10(min(gaps.min(), others.min())))
+    ticks = 10.0 ** np.arange(lowest, 3)
     gap = axes["gap"]
     gap.axhspan(others.min(), others.max(), color=GREEN_TINT)
     gap.axhline(gaps[0], color=GREY, linewidth=1.2)
-    gap.set(yscale="log", ylim=(lowest, 110), yticks=ticks, xlabel="epochs of ascent")
+    gap.set(yscale="log", ylim=(ticks[0], 110), yticks=ticks, xlabel="epochs of ascent")
     gap.yaxis.set_major_formatter("{x:g}")
     gap.minorticks_off()
     gap.set_ylabel("each tick\n10 times more")
@@ -2510,7 +2511,7 @@ def film_of_ascent(comparison, path):
         # Draw what moves, and nothing else
         canvas.restore_region(background)
         for artist in moving:
-            artist.axes.draw_artist(artist)
+            artist.draw(canvas.get_renderer())
         pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]  # red, green, blue
         film.pictures.append(Image.fromarray(pixels.copy()))
         film.milliseconds.append(pauses.get(epoch, 80))
