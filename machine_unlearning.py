@@ -239,7 +239,7 @@ class Cohort(NamedTuple):
 
 
 def hospital(settings, rng):
-    """The demo's Cohort. Any other function that returns one can take its place in compare."""
+    """The demo's Cohort. Part 2 has others, and compare, which takes any."""
     patients = make_patients(settings.patients, rng)
     features = patients.set_index("patient_id")[["age", "glucose"]]
     features.columns = ["Age (years)", "Glucose (mg/dL)"]
@@ -273,185 +273,43 @@ class Data(NamedTuple):
     test: Rows
 
 
-# ---- Anybody's data -----------------------------------------------------------------------------
-# A student who reads the demo can skip this section: it turns data of one's own into what the
-# network needs, numbers and labels 0 and 1, or says what is wrong with them.
+# ---- Who is trained on, and who asks ------------------------------------------------------------
 
 
-def read_cohort(parts):
-    """A Cohort, checked: features as floats, labels as 0 and 1, asked as a mask or None.
+def divide(cohort, in_train, in_test, asked):
+    """The Data of a cohort: positions of training and test rows, and of asked among the former.
 
-    parts may be a tuple of the first four. ValueError names the part, or the column, at fault.
+    Raises SettingsError if the retain set would lack a class.
     """
-    try:
-        cohort = Cohort(*parts)
-    except TypeError:
-        needed = "features, labels, the names of the two classes, a scaler"
-        raise ValueError(f"a cohort has four parts: {needed}") from None
-
-    is_unfitted_scaler = hasattr(cohort.scaler, "fit_transform")
-    if not is_unfitted_scaler or isinstance(cohort.scaler, type):
-        raise ValueError(f"the scaler must be an object like StandardScaler(), not {cohort.scaler}")
-
-    features = as_numbers(cohort.features)
-    y = as_zero_and_one(cohort.y, cohort.classes)
-    if len(y) != len(features):
-        raise ValueError(f"there are {len(y)} labels for {len(features)} rows of features")
-
-    asked = cohort.asked
-    if asked is not None:
-        asked = np.asarray(asked)
-        if asked.shape != y.shape or asked.dtype != bool:
-            raise ValueError(f"asked must be a mask of {len(y)} times True or False, or None")
-
-    return cohort._replace(features=features, y=y, asked=asked)
-
-
-def as_numbers(features):
-    """Anybody's features (n, d) as a DataFrame of floats; ValueError names a column at fault."""
-    features = pd.DataFrame(features)
-    if features.shape[1] == 0 or features.columns.nlevels > 1:
-        raise ValueError("the features need columns with one name each, not none, not two levels")
-
-    columns = []
-    for position, name in enumerate(features.columns):  # by position: two may have one name
-        column = features.iloc[:, position]
-        # Missing values first, while they can be seen: as a number, a missing date is -9.2e18
-        if column.isna().any():
-            raise ValueError(f"missing values in {name}")
-        if column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype):
-            raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
-        if not pd.api.types.is_numeric_dtype(column):
-            column = pd.to_numeric(column.astype(object), errors="coerce")  # a word becomes NaN
-        if column.isna().any():
-            raise ValueError(f"words or dates among numbers in {name}")
-        numbers = column.astype(float)
-        if np.isinf(numbers).any():
-            raise ValueError(f"infinite values in {name}")
-        columns.append(numbers)
-
-    table = pd.concat(columns, axis=1)
-    table.columns = features.columns.astype(str)
-    return table
-
-
-def as_zero_and_one(y, classes):
-    """Anybody's labels (n,) as an array of 0 and 1; ValueError if there are not two classes.
-
-    classes are the names of label 0 and of label 1. Of two numbers, the larger is class 1; all
-    other labels must be the names themselves.
-    """
-    if np.shape(classes) != (2,) or classes[0] == classes[1]:
-        raise ValueError(f"two different names of classes are needed, not {classes!r}")
-    if np.ndim(y) != 1:
-        raise ValueError(f"the labels must be of shape (n,), they are of shape {np.shape(y)}")
-    y = pd.Series(y)
-    if y.isna().any():
-        raise ValueError("missing values in labels")
-
-    # Which two labels are there?
-    y = y.map(lambda label: label.decode() if isinstance(label, bytes) else label)
-    found = sorted(y.unique().tolist(), key=str)  # by str: words and numbers may be mixed
-    complaint = f"the labels must be of two classes, {classes}; they are {found}"
-    if len(found) != 2:
-        raise ValueError(complaint)
-
-    # Which one is class 1? Numbers go by size, unless the names say something else
-    if all(isinstance(label, Real) for label in found):
-        found.sort()
-        spellings = [[str(label) for label in found], [f"{label:.12g}" for label in found]]
-        are_swapped = [str(classes[1]), str(classes[0])] in spellings
-        names_are_numbers = all(isinstance(name, Real) for name in classes)
-        if are_swapped or (names_are_numbers and list(classes) != found):
-            raise ValueError(f"{complaint}, of which the larger is class 1")
-        class_1 = found[1]
-    elif set(found) == set(classes):
-        class_1 = classes[1]
-    else:
-        raise ValueError(complaint)
-
-    return (y == class_1).to_numpy(int)
-
-
-# ---- Who is trained on, and who asks -------------------------------------------------------------
-
-
-class Division(NamedTuple):
-    """Who is trained on, who is tested on, and who asks to be forgotten."""
-
-    train: np.ndarray  # positions among all rows
-    test: np.ndarray
-    asked: np.ndarray  # positions in train, in the order of asking
-
-
-def divide_at_random(n, settings, rng):
-    """The Division of n rows where anybody may ask."""
-    train, test = train_test_split(np.arange(n), test_size=0.2, random_state=settings.seed)
-    asked = rng.permutation(len(train))[: settings.forget]
-    return Division(train, test, asked)
-
-
-def divide_around(asks, settings, rng):
-    """The Division where a mask asks (n,) says who asks: they are all trained on.
-
-    Raises SettingsError if nobody asks, or a test set of 20% cannot be drawn from the others.
-    """
-    askers = np.flatnonzero(asks)
-    others = np.flatnonzero(~asks)
-    n_test = math.ceil(0.2 * len(asks))
-    if len(askers) == 0 or len(others) <= n_test:
-        raise SettingsError(
-            f"{len(askers)} of {len(asks)} rows ask to be forgotten: at least one must, and more "
-            f"than {n_test} must not, since the test set is drawn from these"
-        )
-
-    others, test = train_test_split(others, test_size=n_test, random_state=settings.seed)
-    train = np.concatenate([askers, others])
-    asked = rng.permutation(len(askers))  # the askers come first in train
-    return Division(train, test, asked)
-
-
-def split(cohort, settings, rng):
-    """Divide a cohort into 80% training and 20% test rows; those who ask are training rows.
-
-    Who asks is drawn at random, unless the cohort says it. Raises ValueError for parts of a cohort
-    that cannot be read, and SettingsError if the retain set would lack a class.
-    """
-    cohort = read_cohort(cohort)
-
     # The scaler is fitted on everybody, the test set included, so it remembers those who leave
     X = np.asarray(cohort.scaler.fit_transform(cohort.features))
     everybody = Rows(X, cohort.y)
-
-    # 20% are never trained on, so accuracy on them measures generalisation
-    if cohort.asked is None:
-        division = divide_at_random(len(X), settings, rng)
-    else:
-        division = divide_around(cohort.asked, settings, rng)
-    train = everybody.at(division.train)
-    test = everybody.at(division.test)
+    train = everybody.at(in_train)
+    test = everybody.at(in_test)
 
     # Of the training rows, those who ask are to be forgotten, and all others are kept
-    asked = division.asked
-    kept = np.setdiff1d(np.arange(len(train.y)), asked)  # in the order in which they are trained on
+    kept = np.setdiff1d(np.arange(len(in_train)), asked)  # in the order of training
     forget = train.at(asked)
     retain = train.at(kept)
     if len(np.unique(retain.y)) < 2:
-        who = f"--forget {settings.forget}" if cohort.asked is None else f"{len(asked)} rows ask"
-        reason = f"both classes must remain among the {len(train.y)} training rows"
-        raise SettingsError(f"{who}: {reason}")
+        reason = f"both classes must remain among the {len(in_train)} training rows"
+        raise SettingsError(f"--forget {len(asked)}: {reason}")
 
-    return Data(
-        features=cohort.features.iloc[division.train],
-        classes=cohort.classes,
-        scaler=cohort.scaler,
-        source=cohort.source,
-        asked=asked,
-        train=train,
-        forget=forget,
-        retain=retain,
-        test=test,
-    )
+    features = cohort.features.iloc[in_train]
+    names = cohort.classes
+    return Data(features, names, cohort.scaler, cohort.source, asked, train, forget, retain, test)
+
+
+def split(cohort, settings, rng):
+    """Divide a cohort into 80% training and 20% test rows, and draw who asks to be forgotten."""
+    everybody = np.arange(len(cohort.y))
+
+    # 20% are never trained on, so accuracy on them measures generalisation
+    in_train, in_test = train_test_split(everybody, test_size=0.2, random_state=settings.seed)
+    check_range("forget", settings.forget, 1, len(in_train))
+
+    asked = rng.permutation(len(in_train))[: settings.forget]
+    return divide(cohort, in_train, in_test, asked)
 
 
 # ---- The network --------------------------------------------------------------------------------
@@ -896,16 +754,11 @@ class Comparison(NamedTuple):
     settings: Settings
 
 
-def compare(make_cohort, settings, repeats=3, n_others=10):
+def answer_and_measure(data, settings, rng, repeats=3, n_others=10):
     """Train the original, answer the request in each way, measure; returns a Comparison.
 
-    make_cohort(settings, rng) returns a Cohort, or its first four parts. Every training is timed
-    repeats times; n_others more retrained models are the yardstick. Raises ValueError for a cohort
-    that cannot be read, SettingsError if the retain set would lack a class.
+    Every training is timed repeats times; n_others more retrained models are the yardstick.
     """
-    rng = np.random.RandomState(settings.seed)
-    cohort = make_cohort(settings, rng)
-    data = split(cohort, settings, rng)
     models = {}
     seconds = {}
 
@@ -1816,22 +1669,170 @@ class Output(NamedTuple):
     figures: dict  # file -> figure
 
 
-def demo(settings, make_cohort=hospital, prefix=""):
-    """80 of 400 patients ask to be forgotten; for another cohort, only the first two figures."""
-    comparison = compare(make_cohort, settings)
+def demo(settings):
+    """80 of 400 patients ask to be forgotten."""
+    rng = np.random.RandomState(settings.seed)
+    cohort = hospital(settings, rng)
+    data = split(cohort, settings, rng)
+    comparison = answer_and_measure(data, settings, rng)
+
     figures = {
-        f"{prefix}performance_metrics.png": performance_figure(comparison),
-        f"{prefix}decision_boundaries.png": boundaries_figure(comparison),
+        "performance_metrics.png": performance_figure(comparison),
+        "decision_boundaries.png": boundaries_figure(comparison),
+        "concrete_demonstration.png": concrete_figure(comparison),
+        "patient_level_view.png": patients_figure(comparison),
     }
-    if not prefix:
-        figures["concrete_demonstration.png"] = concrete_figure(comparison)
-        figures["patient_level_view.png"] = patients_figure(comparison)
     return Output(demo_page(comparison), comparison.results, figures)
 
 
 # =================================================================================================
 # Part 2: The same elsewhere
 # =================================================================================================
+
+# ---- The same on any rows of two classes --------------------------------------------------------
+
+
+def compare(make_cohort, settings, repeats=3, n_others=10):
+    """The demo's Comparison, on any rows of two classes.
+
+    make_cohort(settings, rng) returns a Cohort, or its first four parts: features, labels, the
+    names of the two classes, an unfitted scaler. repeats, n_others: see answer_and_measure. Raises
+    ValueError for a cohort that cannot be read, SettingsError if the retain set would lack a class.
+    """
+    rng = np.random.RandomState(settings.seed)
+    cohort = read_cohort(make_cohort(settings, rng))
+    if cohort.asked is None:
+        data = split(cohort, settings, rng)
+    else:
+        data = split_around(cohort, settings, rng)
+    return answer_and_measure(data, settings, rng, repeats, n_others)
+
+
+def split_around(cohort, settings, rng):
+    """Divide a cohort that says who asks: they are all trained on, the test set is of the others.
+
+    Raises SettingsError if nobody asks, or the others are too few.
+    """
+    askers = np.flatnonzero(cohort.asked)
+    others = np.flatnonzero(~cohort.asked)
+    n_test = math.ceil(0.2 * len(cohort.y))
+    if len(askers) == 0 or len(others) <= n_test:
+        raise SettingsError(
+            f"{len(askers)} of {len(cohort.y)} rows ask to be forgotten: at least one must, and "
+            f"more than {n_test} must not, since the test set is drawn from these"
+        )
+
+    others, in_test = train_test_split(others, test_size=n_test, random_state=settings.seed)
+    in_train = np.concatenate([askers, others])
+    asked = rng.permutation(len(askers))  # the askers come first in in_train
+    return divide(cohort, in_train, in_test, asked)
+
+
+def two_figures(comparison, prefix):
+    """The Output of the demo elsewhere: the page, and two figures; one, if it cannot be a map."""
+    figures = {f"{prefix}performance_metrics.png": performance_figure(comparison)}
+    if comparison.data.features.shape[1] == 2:
+        figures[f"{prefix}decision_boundaries.png"] = boundaries_figure(comparison)
+    return Output(demo_page(comparison), comparison.results, figures)
+
+
+# Rows come in many shapes. They become numbers, and labels 0 and 1, or it is said what is wrong
+
+
+def read_cohort(parts):
+    """A Cohort, checked: features as floats, labels as 0 and 1, asked as a mask or None.
+
+    parts may be a tuple of the first four. ValueError names the part, or the column, at fault.
+    """
+    try:
+        cohort = Cohort(*parts)
+    except TypeError:
+        needed = "features, labels, the names of the two classes, a scaler"
+        raise ValueError(f"a cohort has four parts: {needed}") from None
+
+    is_unfitted_scaler = hasattr(cohort.scaler, "fit_transform")
+    if not is_unfitted_scaler or isinstance(cohort.scaler, type):
+        raise ValueError(f"the scaler must be an object like StandardScaler(), not {cohort.scaler}")
+
+    features = as_numbers(cohort.features)
+    y = as_zero_and_one(cohort.y, cohort.classes)
+    if len(y) != len(features):
+        raise ValueError(f"there are {len(y)} labels for {len(features)} rows of features")
+
+    asked = cohort.asked
+    if asked is not None:
+        asked = np.asarray(asked)
+        if asked.shape != y.shape or asked.dtype != bool:
+            raise ValueError(f"asked must be a mask of {len(y)} times True or False, or None")
+
+    return cohort._replace(features=features, y=y, asked=asked)
+
+
+def as_numbers(features):
+    """Anybody's features (n, d) as a DataFrame of floats; ValueError names a column at fault."""
+    features = pd.DataFrame(features)
+    if features.shape[1] == 0 or features.columns.nlevels > 1:
+        raise ValueError("the features need columns with one name each, not none, not two levels")
+
+    columns = []
+    for position, name in enumerate(features.columns):  # by position: two may have one name
+        column = features.iloc[:, position]
+        # Missing values first, while they can be seen: as a number, a missing date is -9.2e18
+        if column.isna().any():
+            raise ValueError(f"missing values in {name}")
+        if column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype):
+            raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
+        if not pd.api.types.is_numeric_dtype(column):
+            column = pd.to_numeric(column.astype(object), errors="coerce")  # a word becomes NaN
+        if column.isna().any():
+            raise ValueError(f"words or dates among numbers in {name}")
+        numbers = column.astype(float)
+        if np.isinf(numbers).any():
+            raise ValueError(f"infinite values in {name}")
+        columns.append(numbers)
+
+    table = pd.concat(columns, axis=1)
+    table.columns = features.columns.astype(str)
+    return table
+
+
+def as_zero_and_one(y, classes):
+    """Anybody's labels (n,) as an array of 0 and 1; ValueError if there are not two classes.
+
+    classes are the names of label 0 and of label 1. Of two numbers, the larger is class 1; all
+    other labels must be the names themselves.
+    """
+    if np.shape(classes) != (2,) or classes[0] == classes[1]:
+        raise ValueError(f"two different names of classes are needed, not {classes!r}")
+    if np.ndim(y) != 1:
+        raise ValueError(f"the labels must be of shape (n,), they are of shape {np.shape(y)}")
+    y = pd.Series(y)
+    if y.isna().any():
+        raise ValueError("missing values in labels")
+
+    # Which two labels are there?
+    y = y.map(lambda label: label.decode() if isinstance(label, bytes) else label)
+    found = sorted(y.unique().tolist(), key=str)  # by str: words and numbers may be mixed
+    complaint = f"the labels must be of two classes, {classes}; they are {found}"
+    if len(found) != 2:
+        raise ValueError(complaint)
+
+    # Which one is class 1? Numbers go by size, unless the names say something else
+    if all(isinstance(label, Real) for label in found):
+        found.sort()
+        spellings = [[str(label) for label in found], [f"{label:.12g}" for label in found]]
+        are_swapped = [str(classes[1]), str(classes[0])] in spellings
+        names_are_numbers = all(isinstance(name, Real) for name in classes)
+        if are_swapped or (names_are_numbers and list(classes) != found):
+            raise ValueError(f"{complaint}, of which the larger is class 1")
+        class_1 = found[1]
+    elif set(found) == set(classes):
+        class_1 = classes[1]
+    else:
+        raise ValueError(complaint)
+
+    return (y == class_1).to_numpy(int)
+
 
 # ---- Abstract data, and real patients -----------------------------------------------------------
 
@@ -1866,12 +1867,12 @@ def wisconsin(settings, rng):
 
 def basic(settings):
     """The demo on abstract data."""
-    return demo(settings, abstract, prefix="basic_")
+    return two_figures(compare(abstract, settings), "basic_")
 
 
 def clinical(settings):
     """The demo on real patients."""
-    return demo(settings, wisconsin, prefix="clinical_")
+    return two_figures(compare(wisconsin, settings), "clinical_")
 
 
 # ---- Your own table -----------------------------------------------------------------------------
@@ -2088,13 +2089,9 @@ def own(settings):
         return cohort
 
     comparison = compare(make_cohort, settings)
-    figures = {"own_performance_metrics.png": performance_figure(comparison)}
-    if len(cohort.features.columns) == 2:
-        figures["own_decision_boundaries.png"] = boundaries_figure(comparison)
-
+    output = two_figures(comparison, "own_")
     headline = own_headline(comparison, cohort, settings, len(table))
-    page = "\n".join([headline, "", demo_page(comparison)])
-    return Output(page, comparison.results, figures)
+    return output._replace(page=f"{headline}\n\n{output.page}")
 
 
 # ---- Other doses of ascent, and other seeds -----------------------------------------------------
