@@ -2934,7 +2934,7 @@ def study_figure(table, settings):
     attacks = attacks.mask(table.caught, attacks + " caught")
 
     # Draw
-    shape = {"sharey": True, "width_ratios": [3.2, 4.3, 2.3]}
+    shape = {"sharey": True, "width_ratios": [3.2, 4.2, 2.4]}
     fig, axes = new_figure(7.4, finding, explanation, 1, 3, **shape)
     draw_grid(axes[0], rows, study_columns(accuracies, ~beside.on_target, rows), VERDICTS)
     draw_grid(axes[1], rows, study_columns(attacks, table.caught, rows), VERDICTS)
@@ -2944,6 +2944,8 @@ def study_figure(table, settings):
     for ax, title, about in zip(axes, titles, [about_accuracy, about_attacks, about_price]):
         ax.set_title(title, pad=10)
         ax.set_xlabel(about, loc="left")
+        for cell in ax.texts:
+            cell.set_size(11)  # or "100% caught" would not fit
 
     # Headings of the groups, and names of the methods
     for row, heading in headings.items():
