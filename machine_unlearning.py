@@ -2216,16 +2216,15 @@ def gradient_and_hessian(model, X, y):
     # Second derivatives, times e, summed over rows
     bend = -2 * A * slope  # (n, h)  tanh'' = -2 tanh tanh'
     two_inputs = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
-    W1_W1 = np.tensordot(two_inputs, e[:, None] * W2 * bend, axes=(0, 0))  # (d + 1, d + 1, h)
+    W1_W1 = two_inputs.reshape(n, -1).T @ (e[:, None] * W2 * bend)  # ((d + 1)^2, h)
     W1_W2 = inputs.T @ (e[:, None] * slope)  # (d + 1, h)
 
-    # Add them where the weights of unit k stand in H
-    for k in range(h):
-        W1_k = slice(k, (d + 1) * h, h)  # every h-th weight from k on: column k of W1, and b1[k]
-        W2_k = (d + 1) * h + k
-        H[W1_k, W1_k] += W1_W1[:, :, k]
-        H[W1_k, W2_k] += W1_W2[:, k]
-        H[W2_k, W1_k] += W1_W2[:, k]
+    # Add them where the weights of each hidden unit, a column of these two arrays, stand in H
+    W1_at = np.arange((d + 1) * h).reshape(d + 1, h)  # b1 in its last row
+    W2_at = (d + 1) * h + np.arange(h)
+    H[W1_at[:, None], W1_at] += W1_W1.reshape(d + 1, d + 1, h)
+    H[W1_at, W2_at] += W1_W2
+    H[W2_at, W1_at] += W1_W2
 
     return g, H
 
