@@ -2833,16 +2833,15 @@ def gradient_and_hessian(model, X, y):
     # Second derivatives, times e, summed over rows
     bend = -2 * A * slope  # (n, h)  tanh'' = -2 tanh tanh'
     two_inputs = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
-    W1_W1 = np.tensordot(two_inputs, e[:, None] * W2 * bend, axes=(0, 0))  # (d + 1, d + 1, h)
+    W1_W1 = two_inputs.reshape(n, -1).T @ (e[:, None] * W2 * bend)  # ((d + 1)^2, h)
     W1_W2 = inputs.T @ (e[:, None] * slope)  # (d + 1, h)
 
-    # Add them where the weights of unit k stand in H
-    for k in range(h):
-        W1_k = slice(k, (d + 1) * h, h)  # every h-th weight from k on: column k of W1, and b1[k]
-        W2_k = (d + 1) * h + k
-        H[W1_k, W1_k] += W1_W1[:, :, k]
-        H[W1_k, W2_k] += W1_W2[:, k]
-        H[W2_k, W1_k] += W1_W2[:, k]
+    # Add them where the weights of each hidden unit, a column of these two arrays, stand in H
+    W1_at = np.arange((d + 1) * h).reshape(d + 1, h)  # b1 in its last row
+    W2_at = (d + 1) * h + np.arange(h)
+    H[W1_at[:, None], W1_at] += W1_W1.reshape(d + 1, d + 1, h)
+    H[W1_at, W2_at] += W1_W2
+    H[W2_at, W1_at] += W1_W2
 
     return g, H
 
@@ -3551,7 +3550,7 @@ def study_figure(table, settings):
     attacks = attacks.mask(table.caught, attacks + " caught")
 
     # Draw
-    shape = {"sharey": True, "width_ratios": [3.2, 4.3, 2.3]}
+    shape = {"sharey": True, "width_ratios": [3.2, 4.2, 2.4]}
     fig, axes = new_figure(7.4, finding, explanation, 1, 3, **shape)
     draw_grid(axes[0], rows, study_columns(accuracies, ~beside.on_target, rows), VERDICTS)
     draw_grid(axes[1], rows, study_columns(attacks, table.caught, rows), VERDICTS)
@@ -3561,6 +3560,8 @@ def study_figure(table, settings):
     for ax, title, about in zip(axes, titles, [about_accuracy, about_attacks, about_price]):
         ax.set_title(title, pad=10)
         ax.set_xlabel(about, loc="left")
+        for cell in ax.texts:
+            cell.set_size(11)  # or "100% caught" would not fit
 
     # Headings of the groups, and names of the methods
     for row, heading in headings.items():

@@ -840,6 +840,17 @@ def test_the_figure_of_the_study_shows_its_table():
     )
 
 
+def test_the_longest_words_fit_into_the_figure():
+    table = made_up_table()
+    table["caught"] = table.index.get_level_values("method") != mu.NEWTON
+    table[["attack_accuracy", "vector_accuracy"]] = 1.0
+    table["seconds"] = np.arange(1.0, 31)  # times of more than 100%
+    table.loc[table.index.get_level_values("method") == mu.RETRAIN, "forget_accuracy"] = 0.5
+    table.loc[table.index.get_level_values("method") == mu.NAIVE, "forget_accuracy"] = 1.0
+    many = mu.replace(STUDY, patients=10**6, forget=10**5, trials=10**4, seed=2**32 - 1)
+    assert_readable(mu.study_figure(table, many))
+
+
 def test_the_page_of_the_study_shows_its_table():
     table = made_up_table()
     apart = {mu.RANDOM: 9e-7, mu.CLINIC: 1e-6, mu.ATYPICAL: 0.5}  # below 1e-6, one optimum
