@@ -4082,8 +4082,10 @@ def run_sequence(kind, settings):
 
 def run_sequences(settings):
     """The ledger of all requests, and {(kind, leavers at a time): whom the observer finds}."""
+    start = time.perf_counter()
     cases = [(kind, settings) for kind in SEQUENCES]
     results = on_all_cores(run_sequence, cases, settings.quiet)
+    report("one by one", time.perf_counter() - start)
 
     ledgers = []
     observed = {}
@@ -4134,14 +4136,14 @@ def draw_gaps(ax, ledger, largest_gap):
     gaps = measured.gap_to_retrained
     rows = measured.method.map(STRATEGIES.index)
 
-    # A gap of none, of less than a point, or of more
+    # No gap, one of less than a point, or a larger one: a mark is short, longer or long
     same = gaps <= SAME_OPTIMUM
     far = gaps > ONE_POINT
-    close = ~same & ~far
-    for which, size, color, label in (
-        (same, 50, GREEN, "on target"),
-        (close, 120, PALE, "less than 1 point of probability off"),
-        (far, 260, RED, "off target, by more"),
+    near = ~same & ~far
+    for which, label, size, color in (
+        (same, "on target", 50, GREEN),
+        (near, "less than 1 point of probability off", 120, PALE),
+        (far, "off target, by more", 260, RED),
     ):
         look = {"marker": "|", "linewidth": 2, "s": size, "color": color}
         ax.scatter(measured.asked[which], rows[which], label=label, **look)
@@ -4182,16 +4184,14 @@ def sequential_figure(ledger, summary, settings):
 
 def certificate_finding(ledger):
     """For which kind of request does the certificate hold?"""
-    words = {True: [], False: []}
-    for kind, who in SEQUENCES.items():
-        holds = check_certificate(ledger, kind).holds
-        words[holds].append(who)
+    works = [who for kind, who in SEQUENCES.items() if check_certificate(ledger, kind).holds]
+    fails = [who for who in SEQUENCES.values() if who not in works]
 
     findings = []
-    if words[True]:
-        findings.append("works for " + " and ".join(words[True]))
-    if words[False]:
-        findings.append("fails for " + " and ".join(words[False]))
+    if works:
+        findings.append("works for " + " and ".join(works))
+    if fails:
+        findings.append("fails for " + " and ".join(fails))
     return "Certified forgetting " + ", and ".join(findings)
 
 
