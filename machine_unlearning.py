@@ -3667,6 +3667,7 @@ class Sisa:
         """Train the stages that are missing; returns self."""
         for shard in self.shards:
             for stage in range(len(shard.stages), self.SLICES + 1):
+                # Go on from the stage before, with one slice more
                 network = copy.deepcopy(shard.stages[-1])
                 positions = np.concatenate(shard.slices[:stage])
                 if len(positions) > 0:  # not everybody has left
@@ -3713,9 +3714,9 @@ class CertifiedHead:
     The certificate is about an observer of one version: the next one has the same noise. And it
     takes for granted that the noise does not decide when to retrain. Here it does, because spent is
     computed from w, and so from b: on the clinic's requests, the first retrain is forced at request
-    45 to 57. A head that has not been retrained by then shows that its noise is of the kind that
-    lasts, and there the certificate fails. Where no noise forces a retrain, it stands: with most
-    heads, on random requests. A remedy would be to fix the retrains before the noise is drawn.
+    45 to 57, depending on b. A head that has lasted until then shows that its noise is of the kind
+    that lasts, and there the certificate fails. Where no noise forces a retrain, it stands: with
+    most heads, on random requests. A remedy is to fix the retrains before the noise is drawn.
 
     The paper's bound is loose by a factor of two at least: a step leaves the integral over t from 0
     to 1 of (H(w + t step) - H(w)) step, where p (1 - p) of a row x changes by at most GAMMA t
