@@ -3956,7 +3956,9 @@ def check_certificate(ledger, kind):
 # The observer has public rows: other people than the hospital's, but as many of each kind as the
 # hospital has left. The guess to compare with sees no head, but the same public rows.
 
-BATCH = 5  # leavers between two versions that are shown: this blurs who left, it does not hide it
+# Leavers between two versions, if not each one is shown: this only blurs random patients. Of a
+# clinic's, a guess knows as much
+BATCH = 5
 AGES = np.arange(101)  # where the observer searches, in years
 GLUCOSES = np.arange(40, 221)  # in mg/dL
 
