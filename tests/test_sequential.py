@@ -234,6 +234,7 @@ def entries_of(audited, name):
     _, everybody = clinic_rows()
     for entry in ledger[ledger.method == name].dropna(subset="gap_to_retrained").itertuples():
         model, target, _ = compared[entry.gap_to_retrained]
+        assert model is not target
         yield entry, everybody.at(slice(entry.asked, None)), model, target
 
 
