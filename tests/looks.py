@@ -6,63 +6,126 @@ import numpy as np
 import pytest
 from conftest import numbers
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PathCollection
 from matplotlib.colors import to_hex
+from matplotlib.path import Path
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from numpy.testing import assert_allclose as near
 
 import machine_unlearning as mu
 
 
-def assert_readable(figure):
-    """No text is cut off, smaller than 10.9 points, or on top of another; 95%, not 95 %."""
-    drawn, draw = {}, Text.draw
+def draw(figure):
+    """Draw a figure; returns [(words, size, box in pixels)] of all texts that one sees."""
+    seen = {}
+    draw_text = Text.draw
 
     def note(text, renderer):
-        if text.get_visible() and text.get_text().strip():
-            drawn[text.get_text(), text.get_window_extent(renderer).bounds] = text.get_size()
-        draw(text, renderer)
+        words = text.get_text()
+        if text.get_visible() and words.strip():
+            box = text.get_window_extent(renderer)
+            seen[words, box.bounds] = text.get_size()
+            assert not text.get_parse_math(), f"a $ in {words!r} would be read as mathematics"
+        draw_text(text, renderer)
 
-    with pytest.MonkeyPatch.context() as patch:
+    with mu.in_our_style(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Text, "draw", note)
         FigureCanvasAgg(figure).draw()
-    assert len(drawn) > 10
-    assert min(drawn.values()) > 10.9
-    for k, (text, (x, y, width, height)) in enumerate(drawn):
-        assert not re.search(r"\d %|\bnan\b|\binf\b", text), text
-        right, top = figure.bbox.size
-        assert min(x, y, right - x - width, top - y - height) >= 0, f"{text!r} is cut off"
-        for other, (left, bottom, across, up) in list(drawn)[k + 1 :]:
-            gap = max(x - left - across, left - x - width, y - bottom - up, bottom - y - height)
-            assert gap >= -1, f"{text!r} overlaps {other!r}"
+    return [(words, size, Bbox.from_bounds(*bounds)) for (words, bounds), size in seen.items()]
+
+
+def marks_of(ax):
+    """Where marks, lines and bars stand, in pixels (k, 2); only those that one sees."""
+    places = [np.empty((0, 2))]
+    for marks in ax.collections:
+        if isinstance(marks, PathCollection):
+            offsets = np.ma.getdata(marks.get_offsets())
+            places.append(marks.get_offset_transform().transform(offsets))
+    for line in ax.lines:
+        ends = line.get_transform().transform(line.get_xydata())
+        places.append(ends)
+        if len(ends) == 2:  # a straight line: its points, too
+            places.append(np.linspace(ends[0], ends[1], 200))
+    for bars in ax.containers:
+        for bar in bars:
+            corners = bar.get_window_extent().corners()
+            places.append(np.linspace(corners[0], corners[3], 20))
+    places = np.concatenate(places)
+    left, bottom, right, top = ax.bbox.extents
+    x, y = places.T
+    inside = (x >= left - 1) & (x <= right + 1) & (y >= bottom - 1) & (y <= top + 1)
+    return places[inside]
+
+
+def assert_readable(figure):
+    """No text is cut off, too small, on another text or on data; returns all texts."""
+    texts = draw(figure)
+    assert len(texts) > 10
+    marks = np.concatenate([marks_of(ax) for ax in figure.axes if ax.get_visible()])
+    for k, (words, size, box) in enumerate(texts):
+        assert size > 10.9, words
+        assert not re.search(r"\d %|\bnan\b|\binf\b", words), words
+        assert box.x0 >= 0 and box.y0 >= 0, f"{words!r} is cut off"
+        assert box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1, f"{words!r} is cut off"
+        for other, _, other_box in texts[k + 1 :]:
+            both = Bbox.intersection(box, other_box)
+            overlap = both is not None and min(both.width, both.height) > 1
+            assert not overlap, f"{words!r} overlaps {other!r}"
+        covered = (marks > box.min).all(axis=1) & (marks < box.max).all(axis=1)
+        assert not covered.any(), f"{words!r} covers data"
+    return [words for words, _, _ in texts]
 
 
 def title(artist):
     """The words at the top of a figure or of one of its panels."""
-    return artist.texts[0].get_text() if artist.figure is artist else artist.get_title(loc="left")
+    if artist.figure is artist:
+        return artist.texts[0].get_text().replace("\n", " ")
+    return artist.get_title(loc="left")
 
 
-def assert_same_points(collections, expected):
-    found = np.concatenate([np.ma.getdata(each.get_offsets()) for each in collections])
-    found, expected = (sorted(map(tuple, np.asarray(each, float))) for each in (found, expected))
+def explanation(figure):
+    """The grey lines below the title."""
+    return figure.subfigs[0].texts[0].get_text().replace("\n", " ")
+
+
+def marks_like(ax, look):
+    """Where the marks stand (k, 2) that have an edge like this look of the script."""
+    edge = look.get("edgecolor", look.get("color"))
+    is_cross = look.get("marker") == "x"
+    places = [np.empty((0, 2))]
+    for marks in ax.collections:
+        if not isinstance(marks, PathCollection) or marks.get_linewidth()[0] == 0:
+            continue
+        same_edge = to_hex(marks.get_edgecolor()[0]) == to_hex(edge)
+        two_strokes = list(marks.get_paths()[0].codes).count(Path.MOVETO) == 2
+        if same_edge and two_strokes == is_cross:
+            places.append(np.ma.getdata(marks.get_offsets()))
+    return np.concatenate(places)
+
+
+def assert_same_points(found, expected):
+    """The same places (k, 2), in any order."""
+    found = sorted(map(tuple, np.asarray(found, float)))
+    expected = sorted(map(tuple, np.asarray(expected, float)))
     near(found, expected)
 
 
 def values_of(ax, linestyle, color):
     """Where straight lines stand: x of vertical ones, y of horizontal ones."""
-    lines = [line for line in ax.lines if line.get_linestyle() == linestyle]
-    ends = [line.get_xydata() for line in lines if line.get_color() == color]
-    return [end[0, 0] if end[0, 0] == end[1, 0] else end[0, 1] for end in ends]
+    values = []
+    for line in ax.lines:
+        if line.get_linestyle() == linestyle and line.get_color() == color:
+            start, end = line.get_xydata()
+            values.append(start[0] if start[0] == end[0] else start[1])
+    return values
 
 
 def assert_bars(ax, values):
-    """Bars, the numbers beside them, their names, and the target's dashed line."""
-    FigureCanvasAgg(ax.figure).draw()  # or the ticks have no names yet
-    bars = [bar for bar in ax.patches if bar.get_alpha() != 0]  # some only carry numbers
-    near([bar.get_width() for bar in bars], values)
-    colors = dict(zip(values.index, (to_hex(bar.get_facecolor()) for bar in bars)))
-    assert (colors[mu.RETRAIN], colors.get(mu.ASCENT, mu.RED)) == (mu.GREEN, mu.RED)
+    """Bars and the numbers beside them are the values; retraining is green, ascent is red."""
+    near([bar.get_width() for bar in ax.patches], values)
+    colors = [to_hex(bar.get_facecolor()) for bar in ax.patches]
+    assert colors == [mu.COLORS.get(name, mu.PALE) for name in values.index]
     shown = [numbers(text.get_text())[0] for text in ax.texts]
-    near(shown, values, atol=0.051)
-    assert values_of(ax, "--", mu.GREEN) == [values[mu.RETRAIN]]
-    names = [label.get_text() for label in ax.get_yticklabels() if label.get_text()]
-    assert names == list(values.index if ax is ax.figure.axes[0] else [])  # left of all
+    scale = 100 if ax.texts[0].get_text().endswith("%") else 1
+    near(shown, scale * values, atol=0.51 if scale == 100 else 0.051)

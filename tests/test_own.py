@@ -132,7 +132,7 @@ def test_a_query_on_any_column_says_who_asks(here):
 
 def test_all_who_ask_are_trained_on_and_forgotten():
     cohort = mu.own_cohort(TABLE, "outcome", TWO, "clinic == 3")
-    data = mu.split(cohort, mu.Settings(), np.random.RandomState(0))
+    data = mu.split_around(cohort, mu.Settings(), np.random.RandomState(0))
     asked = TABLE[TABLE.clinic == 3]
     forgotten = data.features.iloc[data.asked].sort_index()
     assert_array_equal(forgotten, asked[["age", "blood sugar"]])
