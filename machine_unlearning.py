@@ -1927,17 +1927,19 @@ def check_columns(names, table, flag):
     """Raise SettingsError for a name that is no column of the table."""
     for name in names:
         if name not in table.columns:
-            there_are = ", ".join(table.columns)
+            there_are = ", ".join(str(column) for column in table.columns)
             raise SettingsError(f"{flag} {name}: no such column; there are {there_are}")
 
 
 def feature_names(table, label, features):
-    """Which columns to learn from: those in features, such as "age,blood sugar".
+    """Which columns to learn from: "age,blood sugar", or a list of names.
 
     If it is empty, the two numeric columns; but an id must not become a feature unnoticed, so
     SettingsError if there are not exactly two.
     """
-    names = [name.strip() for name in features.split(",") if name.strip()]
+    if isinstance(features, str):
+        features = [name.strip() for name in features.split(",")]
+    names = [name for name in features if name != ""]
     check_columns(names, table, "--features")
     if label in names:
         raise SettingsError(f"--features {label}: this is the label")
@@ -1975,6 +1977,11 @@ def read_features(columns):
     return numbers
 
 
+def alphabetically(word):
+    """A key to sort words by: "b" before "C", although capitals have the lower codes."""
+    return word.casefold(), word
+
+
 def read_label(column):
     """Labels y (n,) and the names of both classes from a column without missing values.
 
@@ -2002,11 +2009,6 @@ def read_label(column):
     return y, (class_0, class_1)
 
 
-def alphabetically(word):
-    """A key to sort words by: "b" before "C", although capitals have the lower codes."""
-    return word.casefold(), word
-
-
 def who_asks(table, query, y):
     """Mask (n,) of the rows for which a query is true, such as "clinic == 3"."""
     flag = f"--asked {query}"
@@ -2030,10 +2032,10 @@ def who_asks(table, query, y):
 def own_cohort(table, label, features="", asked=""):
     """A cohort for compare from a DataFrame, such as read_table makes from a CSV file.
 
-    label is the column to predict, features the columns to learn from ("age,blood sugar"; if
-    empty, the only two with numbers). asked is a pandas query: the rows for which it is true ask
-    to be forgotten; if empty, rows are drawn at random. Rows with missing values in these columns
-    are left out. Raises SettingsError for what does not fit.
+    label is the column to predict, features the columns to learn from ("age,blood sugar", or a
+    list; if empty, the only two with numbers). asked is a pandas query: the rows for which it is
+    true ask to be forgotten; if empty, rows are drawn at random. Rows with missing values in these
+    columns are left out. Raises SettingsError for what does not fit.
     """
     check_columns([label], table, "--label")
     names = feature_names(table, label, features)
@@ -2058,13 +2060,13 @@ def own_headline(comparison, cohort, settings, n_read):
     names = ", ".join(cohort.features.columns)
     size_1 = cohort.y.sum()
     size_0 = n_used - size_1
-    who = f"those where {settings.asked}" if settings.asked else "drawn at random"
+    who = f": those where {settings.asked}" if settings.asked else ", drawn at random"
 
     return wrapped(
         f"{settings.data}: {n_read:,} rows read, {n_read - n_used:,} left out because values are "
         f"missing. Features: {names}. Class 0 is {cohort.classes[0]} ({size_0:,} rows), class 1 is "
         f"{cohort.classes[1]} ({size_1:,} rows). {n_asked:,} of the {n_train:,} training rows ask "
-        f"to be forgotten: {who}."
+        f"to be forgotten{who}."
     )
 
 
@@ -4558,7 +4560,6 @@ VERSIONS = (
     f"numpy {np.__version__}, scikit-learn {sklearn.__version__}"
 )
 
-
 METAVARS = {  # what stands behind a flag, if it is not a number
     "output": "DIR",
     "csv": "FILE",
@@ -4659,11 +4660,12 @@ def how_it_was_made(experiment, settings):
     return ", ".join(words)
 
 
-# Files of two equal runs are equal: no date in them, and no version of matplotlib
-NO_STAMP = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+# How a figure is saved. Files of two equal runs are equal: without date, and without the version of
+# Matplotlib. PNG files that are compressed less are a tenth larger and written three times as fast
+SAVING = {
+    "png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}},
+    "svg": {"metadata": {"Date": None, "Creator": None}},
+    "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
 }
 
 
@@ -4672,26 +4674,21 @@ def write_figure(figure, path, settings):
     beside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         if hasattr(figure, "savefig"):
-            figure.savefig(
-                beside,
-                format=settings.format,
-                dpi=settings.dpi,
-                metadata=NO_STAMP[settings.format],
-                # A tenth larger, but three times as fast
-                pil_kwargs={"compress_level": 1} if settings.format == "png" else None,
-            )
+            look = SAVING[settings.format]
+            figure.savefig(beside, format=settings.format, dpi=settings.dpi, **look)
         else:  # a film
             figure.save(beside)
         beside.replace(path)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error  # not: beside
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, reason, str(path)) from error  # not: beside
     finally:
         beside.unlink(missing_ok=True)
 
 
 def run(experiment, settings):
     """Run an experiment, print what it found, write its files. Raises OSError, SettingsError."""
-    # Is there room for the results? Better to know before the work
+    # Is there a place for the results? It is better to know before the work
     folder = Path(settings.output).expanduser()
     csv = Path(settings.csv).expanduser()
     make_folder(folder)
@@ -4700,8 +4697,7 @@ def run(experiment, settings):
         if csv.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(csv))
 
-    result = EXPERIMENTS[experiment].run(settings)
-    output = Output(*result)
+    output = EXPERIMENTS[experiment].run(settings)
 
     # What was found is printed before anything can go wrong with a file
     if not settings.quiet:
@@ -4734,6 +4730,7 @@ def run(experiment, settings):
 def main(argv=None):
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 usage, 130 Ctrl-C."""
     progress = logging.StreamHandler()  # to stderr
+    level = log.level
     log.addHandler(progress)
     try:
         experiment, settings = parse(argv)
@@ -4757,7 +4754,7 @@ def main(argv=None):
         message = "interrupted"
     finally:
         log.removeHandler(progress)
-        log.setLevel(logging.NOTSET)
+        log.setLevel(level)
 
     one_line = " ".join(str(message).split())
     print(f"machine_unlearning.py: error: {one_line}", file=sys.stderr)
