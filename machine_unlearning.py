@@ -1065,7 +1065,7 @@ def name_rows(ax, numbers):
     beside = ax.get_yaxis_transform()  # x in widths of the panel, y in rows
     for row, (name, number) in enumerate(numbers.items()):
         color = COLORS.get(name, INK)
-        ax.text(1.04, row, number, transform=beside, color=color, va="center")
+        ax.text(1.06, row, number, transform=beside, color=color, va="center")
     ax.set_yticks(range(len(numbers)), numbers.index)
     ax.set_ylim(len(numbers) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
@@ -2559,22 +2559,20 @@ def film_page(path, comparison):
     """What the film shows, in words and in a few of its epochs."""
     gaps = path.gap_to_retrained
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
-    nearest = gaps.idxmin()
-    last = path.index[-1]
-    some = path.loc[milestones(path)]
-    table = pd.DataFrame(
-        {
-            "test accuracy": some.test_accuracy.map(percent),
-            "forget accuracy": some.forget_accuracy.map(percent),
-            "gap, in points": some.gap_to_retrained.map(points),
-        }
-    )
     words = (
-        f"{film_headline(path)}. There the gap is {points(gaps[nearest])} points of probability, "
-        f"and {points(gaps[last])} at the end; between retrained models it is "
-        f"{points(others.min())} to {points(others.max())}. Nothing in the method says where to "
-        "stop: only somebody who has retrained models can tell."
+        f"{film_headline(path)}. The gap is {points(gaps[0])} points of probability at the start, "
+        f"{points(gaps.min())} at its smallest and {points(gaps.iloc[-1])} at the end; between "
+        f"retrained models it is {points(others.min())} to {points(others.max())}. Nothing in the "
+        "method says where to stop: only somebody who has retrained models can tell."
     )
+
+    some = path.loc[milestones(path)]
+    columns = {
+        "test accuracy": some.test_accuracy.map(percent),
+        "forget accuracy": some.forget_accuracy.map(percent),
+        "gap, in points": some.gap_to_retrained.map(points),
+    }
+    table = pd.DataFrame(columns)
     return "\n".join([wrapped(words), "", table.to_string()])
 
 
