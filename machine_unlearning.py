@@ -100,8 +100,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
-log = logging.getLogger("machine_unlearning")
-
 log = logging.getLogger("machine_unlearning")  # says what takes long, if anybody listens
 
 
