@@ -23,7 +23,8 @@ uses only what stands above it. To understand the demo, read to the end of Part 
     Part 4  One by one            patients who ask one after the other; what a removal gives away
     Part 5  Running it            experiments by name, flags, files
 
-To teach the demo alone, delete Parts 2 to 4 and the three lines of Part 5 that name them.
+To teach the demo alone, delete Parts 2 to 4 and the three lines of Part 5 that update
+EXPERIMENTS.
 
     forget, retain, test   sets of rows: to be deleted (80), kept (320), never trained on (100)
     original        the network trained on the forget and the retain set
@@ -1683,6 +1684,27 @@ def demo(settings):
     return Output(demo_page(comparison), comparison.results, figures)
 
 
+class Experiment(NamedTuple):
+    """What a name on the command line stands for."""
+
+    run: Callable  # settings -> Output
+    meaning: str  # a line of --help
+    defaults: dict  # settings that have another default here
+    unused: tuple  # settings without effect
+
+
+TABLE = ("data", "label", "features", "asked")  # settings of a table of your own, see Part 2
+
+DEMO = {
+    "demo": Experiment(
+        run=demo,
+        meaning="80 of 400 patients ask to be forgotten",
+        defaults={},
+        unused=("trials", *TABLE),
+    )
+}
+
+
 # =================================================================================================
 # Part 2: The same elsewhere
 # =================================================================================================
@@ -2584,6 +2606,40 @@ def film(settings):
     stills = stills_figure(comparison, path)
     files = {"ascent.gif": pictures, "ascent_stills.png": stills}
     return Output(film_page(path, comparison), path, files)
+
+
+ELSEWHERE = {
+    "basic": Experiment(
+        run=basic,
+        meaning="the same on abstract data",
+        defaults={"patients": 1000, "forget": 160},
+        unused=("trials", *TABLE),
+    ),
+    "clinical": Experiment(
+        run=clinical,
+        meaning="the same on 569 real patients",
+        defaults={"patients": 569, "forget": 91},
+        unused=("trials", "patients", *TABLE),
+    ),
+    "own": Experiment(
+        run=own,
+        meaning="the same on your own CSV file: --data FILE --label COLUMN",
+        defaults={"forget": None},  # a fifth of the training rows, however many there are
+        unused=("trials", "patients"),
+    ),
+    "sweep": Experiment(
+        run=sweep,
+        meaning="the dose of ascent, and other seeds",
+        defaults={},
+        unused=("trials", *TABLE),
+    ),
+    "film": Experiment(
+        run=film,
+        meaning="gradient ascent, epoch by epoch: an animated GIF",
+        defaults={},
+        unused=("trials", *TABLE),
+    ),
+}
 
 
 # =================================================================================================
@@ -3652,6 +3708,16 @@ def study(settings):
     return Output(page, table, {"method_study.png": study_figure(table, settings)})
 
 
+FORGETTING = {
+    "study": Experiment(
+        run=study,
+        meaning="what really forgets: ten methods, two attacks",
+        defaults=STUDY,
+        unused=TABLE,
+    )
+}
+
+
 # =================================================================================================
 # Part 4: One by one
 # =================================================================================================
@@ -4456,74 +4522,26 @@ def sequential(settings):
     return Output(page, table, figures)
 
 
+SEQUENCE = {
+    "sequential": Experiment(
+        run=sequential,
+        meaning="one by one; what removals give away",
+        defaults=STUDY,
+        unused=("trials", "unlearn_epochs", "multiplier", *TABLE),
+    )
+}
+
+
 # =================================================================================================
 # Part 5: Running it
 # =================================================================================================
 
 # ---- The experiments ----------------------------------------------------------------------------
 
-
-class Experiment(NamedTuple):
-    """What a name on the command line stands for."""
-
-    run: Callable  # settings -> Output
-    meaning: str  # a line of --help
-    defaults: dict  # settings that have another default here
-    unused: tuple  # settings without effect
-
-
-TABLE = ("data", "label", "features", "asked")  # settings of a table of your own
-
-EXPERIMENTS = {
-    "demo": Experiment(
-        run=demo,
-        meaning="80 of 400 patients ask to be forgotten",
-        defaults={},
-        unused=("trials", *TABLE),
-    ),
-    "basic": Experiment(
-        run=basic,
-        meaning="the same on abstract data",
-        defaults={"patients": 1000, "forget": 160},
-        unused=("trials", *TABLE),
-    ),
-    "clinical": Experiment(
-        run=clinical,
-        meaning="the same on 569 real patients",
-        defaults={"patients": 569, "forget": 91},
-        unused=("trials", "patients", *TABLE),
-    ),
-    "own": Experiment(
-        run=own,
-        meaning="the same on your own CSV file: --data FILE --label COLUMN",
-        defaults={"forget": None},  # a fifth of the training rows, however many there are
-        unused=("trials", "patients"),
-    ),
-    "sweep": Experiment(
-        run=sweep,
-        meaning="the dose of ascent, and other seeds",
-        defaults={},
-        unused=("trials", *TABLE),
-    ),
-    "film": Experiment(
-        run=film,
-        meaning="gradient ascent, epoch by epoch: an animated GIF",
-        defaults={},
-        unused=("trials", *TABLE),
-    ),
-    "study": Experiment(
-        run=study,
-        meaning="what really forgets: ten methods, two attacks",
-        defaults=STUDY,
-        unused=TABLE,
-    ),
-    "sequential": Experiment(
-        run=sequential,
-        meaning="one by one; what removals give away",
-        defaults=STUDY,
-        unused=("trials", "unlearn_epochs", "multiplier", *TABLE),
-    ),
-}
+EXPERIMENTS = dict(DEMO)
+EXPERIMENTS.update(ELSEWHERE)  # Part 2
+EXPERIMENTS.update(FORGETTING)  # Part 3
+EXPERIMENTS.update(SEQUENCE)  # Part 4
 
 
 def settings_for(experiment, **given):
