@@ -1,12 +1,13 @@
-"""How fast is it? Run by hand: python tests/benchmark.py. Prints three tables, asserts nothing.
+"""How fast is it? Run by hand: python tests/benchmark.py. Prints four tables, asserts nothing.
 
-(a) The default command as a whole process, beside a process that imports the five packages and
-    draws and saves four plain figures of the same sizes.
-(b) One epoch for 80 to a million patients, beside scikit-learn's MLPClassifier and PyTorch (if it
-    is installed) on the same work, and numpy.tanh alone on an array of the hidden layer's shape.
-(c) Full retrain against gradient ascent.
+1. One epoch for 80 to a million rows, beside scikit-learn and, if it is installed, PyTorch: the
+   same network, the same arithmetic (float64), all cores.
+2. The demo's computations for 500, 5,000 and 50,000 patients.
+3. Full Retrain and Gradient Ascent, as the demo times them.
+4. The demo as a whole process, beside one that only imports the packages and draws four figures.
 
-Every number is the median of several runs.
+Every number is the median of several runs. Those that are compared take turns, so that a busy
+machine slows all of them alike.
 """
 
 import os
@@ -15,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
 import warnings
 from pathlib import Path
 
@@ -28,137 +28,148 @@ sys.path.insert(0, str(ROOT))
 
 import machine_unlearning as mu  # noqa: E402
 
-PLAIN = """
-import time; start = time.perf_counter()
-import numpy, matplotlib.pyplot as plt, sklearn, seaborn, pandas
-imported = time.perf_counter()
-for k, size in enumerate([(10, 4.1), (10, 8.8), (10, 9), (10, 6.65)]):
-    fig, ax = plt.subplots(figsize=size)
-    ax.plot(numpy.random.randn(400), numpy.random.randn(400), "o")
-    ax.set(title="title", xlabel="x", ylabel="y")
-    fig.savefig(f"{k}.png", dpi=150)
-    plt.close(fig)
-print(imported - start, time.perf_counter() - imported)
-"""
-OURS = f"""
-import time; start = time.perf_counter()
-import sys; sys.path.insert(0, {str(ROOT)!r})
-import machine_unlearning as mu, numpy as np
-imported = time.perf_counter()
-settings = mu.Settings(quiet=True)
-mu.compare(mu.hospital, settings)
-computed = time.perf_counter()
-mu.run("demo", settings)
-print(imported - start, time.perf_counter() - computed - (computed - imported), computed - imported)
-"""
+try:
+    import torch
+except ImportError:
+    torch = None
+
+OURS = "ours"
+SKLEARN = "scikit-learn"
+TORCH = "PyTorch"
 
 
-def whole_process(command):
-    """(seconds of the process, seconds of the parts that it prints)."""
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
-        seconds = time.perf_counter() - start
-    return [seconds, *(float(part) for part in done.stdout.split())]
+def seconds_of(function, *arguments):
+    start = time.perf_counter()
+    function(*arguments)
+    return time.perf_counter() - start
 
 
-def process_table(repeats=9):
-    """Turn and turn about, so that a busy machine slows all three alike."""
-    commands = {
-        "plain figures": ["-c", PLAIN],
-        "parts of the demo": ["-c", OURS],
-        "the demo": [str(ROOT / "machine_unlearning.py"), "--quiet"],
-    }
-    runs = {name: [] for name in commands}
+def medians(functions, repeats):
+    """{name: median seconds} of functions without arguments, which take turns."""
+    seconds = {name: [] for name in functions}
     for _ in range(repeats):
-        for name, command in commands.items():
-            runs[name].append(whole_process([sys.executable, *command]))
-    median = {name: np.median(rows, axis=0) for name, rows in runs.items()}
-    whole, plain = (np.array(runs[name])[:, 0] for name in ("the demo", "plain figures"))
-    columns = ["whole s", "imports s", "drawing s", "computing s"]
-    table = pd.DataFrame(
-        {name: pd.Series(row, columns[: len(row)]) for name, row in median.items()}
+        for name, function in functions.items():
+            seconds[name].append(seconds_of(function))
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+# ---- One epoch ----------------------------------------------------------------------------------
+
+
+def train_ours(X, y, epochs):
+    mu.TwoLayerMLP(epochs=epochs).fit(X, y)
+
+
+def train_sklearn(X, y, epochs):
+    """Full-batch gradient descent, without momentum, penalty or early stopping."""
+    model = MLPClassifier(
+        hidden_layer_sizes=(20,),
+        activation="tanh",
+        solver="sgd",
+        learning_rate_init=0.1,
+        momentum=0,
+        nesterovs_momentum=False,
+        alpha=0,
+        batch_size=len(X),
+        shuffle=False,
+        max_iter=epochs,
+        n_iter_no_change=epochs + 1,
     )
-    return table.T[columns].assign(ratio=[1, np.nan, np.median(whole / plain)])
+    model.fit(X, y)
 
 
-def microseconds(train, n):
-    """Median time of one epoch in microseconds, from calls of train(epochs)."""
-    epochs = max(3, min(200, 10**6 // n))
-    train(1)  # to warm up
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        train(epochs)
-        times.append((time.perf_counter() - start) / epochs)
-    return 1e6 * statistics.median(times)
-
-
-def torch_training(X, y):
-    """The same in PyTorch, float64; None if it is not installed."""
-    try:
-        import torch
-    except ImportError:
-        return None
-    net = torch.nn.Sequential(torch.nn.Linear(2, 20), torch.nn.Tanh(), torch.nn.Linear(20, 1))
-    descent = torch.optim.SGD(net.double().parameters(), lr=0.1)
-    X, y = torch.from_numpy(X), torch.from_numpy(y[:, None].astype(float))
-
-    def train(epochs):
-        for _ in range(epochs):
-            descent.zero_grad()
-            torch.nn.functional.binary_cross_entropy_with_logits(net(X), y).backward()
-            descent.step()
-
-    return train
-
-
-def sklearn_training(X, y):
-    """The same in scikit-learn."""
-
-    def train(epochs):
-        MLPClassifier(
-            (20,), activation="tanh", solver="sgd", alpha=0, batch_size=len(X), momentum=0,
-            learning_rate_init=0.1, nesterovs_momentum=False, shuffle=False, max_iter=epochs,
-            tol=0, n_iter_no_change=epochs + 1,
-        ).fit(X, y)  # fmt: skip
-
-    return train
+def train_torch(X, y, epochs):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 20), torch.nn.Tanh(), torch.nn.Linear(20, 1))
+    network = network.double()
+    optimiser = torch.optim.SGD(network.parameters(), lr=0.1)
+    loss_of = torch.nn.functional.binary_cross_entropy_with_logits
+    inputs = torch.from_numpy(X)
+    targets = torch.from_numpy(y[:, None].astype(float))
+    for _ in range(epochs):
+        optimiser.zero_grad()
+        loss = loss_of(network(inputs), targets)
+        loss.backward()
+        optimiser.step()
 
 
 def epoch_table():
-    rng, rows = np.random.RandomState(0), {}
+    """Microseconds of an epoch, and ours as a multiple of the others."""
+    trainings = {OURS: train_ours, SKLEARN: train_sklearn}
+    if torch is not None:
+        trainings[TORCH] = train_torch
+
+    rows = {}
     for n in (80, 400, 10**4, 10**5, 10**6):
-        X, hidden = rng.randn(n, 2), rng.randn(n, 20)
+        rng = np.random.RandomState(0)
+        X = rng.randn(n, 2)
         y = (X.sum(axis=1) > 0).astype(int)
-        trainings = {
-            "ours us": lambda epochs, X=X, y=y: mu.TwoLayerMLP(epochs=epochs).fit(X, y),
-            "MLPClassifier us": sklearn_training(X, y),
-            "PyTorch us": torch_training(X, y),
-            "tanh alone us": lambda epochs, H=hidden: [np.tanh(H) is None for _ in range(epochs)],
-        }
-        row = {name: microseconds(train, n) for name, train in trainings.items() if train}
-        model = mu.TwoLayerMLP(epochs=1, random_state=0).fit(X, y)
-        tracemalloc.start()
-        for _ in range(3):
-            model.step(X, y, 0.1)
-        row["beyond the data MiB"] = tracemalloc.get_traced_memory()[1] / 2**20
-        tracemalloc.stop()
-        row["ours / tanh"] = row["ours us"] / row["tanh alone us"]
-        row["ours ns per patient"] = 1000 * row["ours us"] / n
+        epochs = max(3, min(200, 10**6 // n))
+
+        functions = {}
+        for name, train in trainings.items():
+            train(X, y, 1)  # to warm up
+            functions[name] = lambda train=train, X=X, y=y, epochs=epochs: train(X, y, epochs)
+        seconds = medians(functions, repeats=5)
+
+        row = {f"{name}, us": 1e6 * value / epochs for name, value in seconds.items()}
+        for name in list(trainings)[1:]:
+            row[f"ours / {name}"] = seconds[OURS] / seconds[name]
         rows[n] = row
-    return pd.DataFrame(rows).T.rename_axis("patients")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rows").round(2)
+
+
+# ---- The demo -----------------------------------------------------------------------------------
+
+
+def demo_table():
+    """Seconds to compute the demo, figures not included, with a fifth of the rows to forget."""
+    seconds = {}
+    for patients in (500, 5_000, 50_000):
+        settings = mu.Settings(patients=patients, forget=patients * 4 // 25, quiet=True)
+        seconds[patients] = seconds_of(mu.compare, mu.hospital, settings)
+    return pd.Series(seconds, name="seconds").rename_axis("patients").round(2)
 
 
 def unlearning_table():
+    """Milliseconds of each answer, and how many times faster than retraining it is."""
     seconds = mu.compare(mu.hospital, mu.Settings()).results.seconds
-    return 1000 * seconds.rename("ms"), seconds[mu.RETRAIN] / seconds[mu.ASCENT]
+    columns = {"ms": 1000 * seconds, "times faster": seconds[mu.RETRAIN] / seconds}
+    return pd.DataFrame(columns).round(2)
+
+
+PLAIN = """
+import numpy, matplotlib.pyplot as plt, sklearn, seaborn, pandas
+for k, height in enumerate([4.3, 8.1, 8.5, 6.7]):
+    fig, ax = plt.subplots(figsize=(10, height))
+    ax.plot(numpy.random.randn(400), numpy.random.randn(400), "o")
+    fig.savefig(f"{k}.png", dpi=150)
+"""
+
+
+def process_table():
+    """Seconds of two whole processes."""
+    script = str(ROOT / "machine_unlearning.py")
+    commands = {
+        "imports and four plain figures": [sys.executable, "-c", PLAIN],
+        "the demo": [sys.executable, script, "--quiet"],
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        functions = {}
+        for name, command in commands.items():
+            functions[name] = lambda command=command: subprocess.run(
+                command, cwd=folder, check=True
+            )
+        seconds = medians(functions, repeats=7)
+    return pd.Series(seconds, name="seconds").round(2)
 
 
 if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}, {os.cpu_count()} cores\n")
-    print("(a) the default command\n", process_table().round(2).to_string(), "\n")
-    print("(b) one epoch\n", epoch_table().round(1).to_string(), "\n")
-    times, ratio = unlearning_table()
-    print("(c) unlearning\n", times.round(2).to_string(), f"\nretrain / ascent: {ratio:.1f}")
+    warnings.simplefilter("ignore")  # scikit-learn's, that it has not converged
+    print(f"Python {sys.version.split()[0]}, NumPy {np.__version__}, {os.cpu_count()} cores")
+    for title, make_table in [
+        ("One epoch", epoch_table),
+        ("Computing the demo", demo_table),
+        ("Answering the request", unlearning_table),
+        ("A whole process", process_table),
+    ]:
+        print(f"\n{title}\n{make_table().to_string()}")

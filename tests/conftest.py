@@ -17,12 +17,29 @@ sys.dont_write_bytecode = True  # a test run leaves the working tree as it was
 
 import machine_unlearning as mu  # noqa: E402
 
-SMALL = "--trials 4 --patients 100 --forget 16 --epochs 20 --hidden 5"  # a study of a second or two
-COMMANDS = {  # experiment -> a command line that is quick
-    "demo": "demo", "basic": "basic", "clinical": "clinical", "sweep": "sweep",
+SMALL = "--trials 8 --patients 100 --forget 16 --epochs 20 --hidden 5"  # a study of a second or two
+COMMANDS = {  # experiment -> a command line that is quick; TABLE is a CSV file with own_table()
+    "demo": "demo",
+    "basic": "basic",
+    "clinical": "clinical",
+    "own": "own --data TABLE --label outcome --features age,clinic --forget 20",
+    "sweep": "sweep",
+    "film": "film --epochs 50",
     "study": f"study {SMALL}",
     "sequential": "sequential --patients 80 --forget 15 --epochs 20 --hidden 8",
-}  # fmt: skip
+}
+
+
+def own_table(n=120):
+    """A table such as users have; the columns with numbers are age, blood sugar and clinic."""
+    rng = np.random.RandomState(0)
+    outcome = rng.randint(0, 2, n)
+    return pd.DataFrame({
+        "age": rng.normal(40 + 15 * outcome, 10).round(1),
+        "blood sugar": rng.normal(100 + 50 * outcome, 20).round(),
+        "clinic": rng.randint(0, 4, n),
+        "outcome": outcome,
+    })  # fmt: skip
 
 
 def assert_page(page):
@@ -77,10 +94,12 @@ def ran(tmp_path_factory):
     @cache
     def run_once(name):
         folder = tmp_path_factory.mktemp(name)
-        command = [*COMMANDS[name].split(), "--dpi", "30", "--output", str(folder)]
+        own_table().to_csv(folder / "mine.csv", index=False)
+        words = COMMANDS[name].replace("TABLE", str(folder / "mine.csv")).split()
+        command = [*words, "--dpi", "30", "--output", str(folder)]
         with redirect_stdout(StringIO()) as out:
             assert mu.main([*command, "--csv", str(folder / "table.csv")]) == 0
-        files = sorted(path.name for path in folder.glob("*.png"))
-        return out.getvalue(), files, pd.read_csv(folder / "table.csv")
+        files = {path.name for path in folder.iterdir()} - {"mine.csv", "table.csv"}
+        return out.getvalue(), sorted(files), pd.read_csv(folder / "table.csv")
 
     return run_once
