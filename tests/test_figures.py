@@ -366,13 +366,13 @@ def test_a_sweep_in_which_nothing_happens(swept):
 
 @pytest.fixture(scope="module")
 def film(patients):
-    """The film of the demo: (the GIF in memory, the path of ascent, what each text says in turn)."""
+    """The film of the demo: (the GIF, the path of ascent, what each text says in turn)."""
     path = mu.ascent_path(patients, mu.Settings())
     said = {}
     set_text = mpl.text.Text.set_text
 
     def note(text, words):
-        if words != text.get_text() and str(words).strip():
+        if words and words.strip() and words != text.get_text():
             said.setdefault(text, []).append(words)
         set_text(text, words)
 
