@@ -2294,7 +2294,10 @@ def sweep_page(doses, accuracies, comparison):
     # Over which doses does ascent come nearer than doing nothing?
     nearer = doses[doses.gap_to_retrained < nothing]
     if nearer.empty:
-        by_dose = f"None of {n} settings ends nearer to the target than doing nothing."
+        by_dose = (
+            f"The nearest of {n} settings leaves a gap of {points(doses.gap_to_retrained.min())} "
+            f"points, doing nothing {points(nothing)}."
+        )
     else:
         nearest = nearer.loc[nearer.gap_to_retrained.idxmin()]
         by_dose = (
