@@ -2458,6 +2458,13 @@ def in_one_palette(pictures):
         method=Image.Quantize.MAXCOVERAGE,
         kmeans=3,  # so that large areas keep their very colour
     )
+
+    # Nearly white is white, or Pillow would take the one for the other
+    colors = np.reshape(palette.getpalette(), (-1, 3))  # red, green, blue
+    nearly_white = (colors > 245).all(axis=1)
+    colors[nearly_white] = 255
+    palette.putpalette(colors.ravel().tolist())
+
     return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
 
 

@@ -426,6 +426,8 @@ def test_the_film_moves(film):
     height, width = changed.shape
     assert changed[height // 3 :, : width // 2].mean() > 0.2  # the map
     assert not changed[: height // 4].any()  # title and explanation stand still
+    assert (first[0, 0] == 255).all()
+    assert (last[-1, -1] == 255).all()
 
 
 def test_a_picture_keeps_nothing_of_the_one_before(patients, film, monkeypatch):
