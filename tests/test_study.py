@@ -672,11 +672,8 @@ def test_a_diverged_answer_is_caught_and_has_no_accuracy():
 
 def test_no_verdict_where_retraining_itself_diverges():
     settings = mu.replace(SMALL, learning_rate=1000.0, epochs=400)
-    with (
-        parallel_config("sequential"),
-        pytest.warns(ConvergenceWarning),
-        pytest.raises(mu.SettingsError, match="--learning-rate"),
-    ):
+    refused = pytest.raises(mu.SettingsError, match="--learning-rate")
+    with parallel_config("sequential"), pytest.warns(ConvergenceWarning), refused:
         mu.study(settings)
 
 
