@@ -3608,8 +3608,8 @@ def study_figure(table, settings):
     attacks = attacks.mask(table.caught, attacks + " caught")
 
     # Draw
-    shape = {"sharey": True, "width_ratios": [3.2, 4.2, 2.4]}
-    fig, axes = new_figure(7.4, finding, explanation, 1, 3, **shape)
+    widths = [3.2, 4.2, 2.4]
+    fig, axes = new_figure(7.4, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
     draw_grid(axes[0], rows, study_columns(accuracies, ~beside.on_target, rows), VERDICTS)
     draw_grid(axes[1], rows, study_columns(attacks, table.caught, rows), VERDICTS)
     draw_grid(axes[2], rows, price_columns(beside, rows), VERDICTS)
@@ -3621,11 +3621,13 @@ def study_figure(table, settings):
         for cell in ax.texts:
             cell.set_size(11)  # or "100% caught" would not fit
 
-    # Headings of the groups, and names of the methods
+    # Headings of the groups: they reach into the next panel, so they are drawn on top of it
     for row, heading in headings.items():
         text = axes[0].text(0, row + 0.6, heading, va="center", style="italic")
-        text.set_in_layout(False)  # it may reach into the next panel,
-    axes[0].set_zorder(1)  # and is drawn on top of it
+        text.set_in_layout(False)
+    axes[0].set_zorder(1)
+
+    # Names of the methods, those of the two targets in bold
     for label in axes[0].get_yticklabels():
         name = label.get_text()
         label.set_color(COLORS.get(name, INK))
