@@ -3338,7 +3338,6 @@ def measure(model, target, rows):
     }
 
 
-@np.errstate(all="ignore")  # with very large steps, weights overflow; see measure
 def study_trial(settings, kind, trial):
     """One trial of a request: a dict per method, with its metrics and what an attacker sees.
 
@@ -3350,30 +3349,32 @@ def study_trial(settings, kind, trial):
     rng = np.random.RandomState([settings.seed, KINDS.index(kind), trial])
     records = []
 
-    for retraining, train in TRAINING.items():
-        # One original and one target for all methods that share an optimiser
-        original = train(everybody, settings, rng)
-        request = Request(original, rows.retain, rows.forget, settings)
-        target = METHODS[retraining](request, rng)
-        if not np.isfinite(target.weights_).all():
-            raise SettingsError("retraining diverges; try a smaller --learning-rate")
-        target_seen = look_at(target, rows.forget)
+    # With very large steps, weights overflow; see measure
+    with np.errstate(all="ignore"):
+        for retraining, train in TRAINING.items():
+            # One original and one target for all methods that share an optimiser
+            original = train(everybody, settings, rng)
+            request = Request(original, rows.retain, rows.forget, settings)
+            target = METHODS[retraining](request, rng)
+            if not np.isfinite(target.weights_).all():
+                raise SettingsError("retraining diverges; try a smaller --learning-rate")
+            target_seen = look_at(target, rows.forget)
 
-        for name, method in METHODS.items():
-            if retraining_of(name) != retraining:
-                continue  # its turn is with the other optimiser
+            for name, method in METHODS.items():
+                if retraining_of(name) != retraining:
+                    continue  # its turn is with the other optimiser
 
-            # Answer. That weights are not finite is said once, on the page
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "the weights are not finite")
-                model, seconds = timed(method, request, rng=rng, repeats=1)
+                # Answer. That weights are not finite is said once, on the page
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "the weights are not finite")
+                    model, seconds = timed(method, request, rng=rng, repeats=1)
 
-            # Measure
-            record = {"request": kind, "method": name, "seconds": seconds}
-            record.update(measure(model, target, rows))
-            record["seen"] = look_at(model, rows.forget)
-            record["target_seen"] = target_seen
-            records.append(record)
+                # Measure
+                record = {"request": kind, "method": name, "seconds": seconds}
+                record.update(measure(model, target, rows))
+                record["seen"] = look_at(model, rows.forget)
+                record["target_seen"] = target_seen
+                records.append(record)
 
     return records
 
