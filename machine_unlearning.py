@@ -3345,7 +3345,6 @@ def measure(model, target, rows):
     }
 
 
-@np.errstate(all="ignore")  # with very large steps, weights overflow; see measure
 def study_trial(settings, kind, trial):
     """One trial of a request: a dict per method, with its metrics and what an attacker sees.
 
@@ -3357,30 +3356,32 @@ def study_trial(settings, kind, trial):
     rng = np.random.RandomState([settings.seed, KINDS.index(kind), trial])
     records = []
 
-    for retraining, train in TRAINING.items():
-        # One original and one target for all methods that share an optimiser
-        original = train(everybody, settings, rng)
-        request = Request(original, rows.retain, rows.forget, settings)
-        target = METHODS[retraining](request, rng)
-        if not np.isfinite(target.weights_).all():
-            raise SettingsError("retraining diverges; try a smaller --learning-rate")
-        target_seen = look_at(target, rows.forget)
+    # With very large steps, weights overflow; see measure
+    with np.errstate(all="ignore"):
+        for retraining, train in TRAINING.items():
+            # One original and one target for all methods that share an optimiser
+            original = train(everybody, settings, rng)
+            request = Request(original, rows.retain, rows.forget, settings)
+            target = METHODS[retraining](request, rng)
+            if not np.isfinite(target.weights_).all():
+                raise SettingsError("retraining diverges; try a smaller --learning-rate")
+            target_seen = look_at(target, rows.forget)
 
-        for name, method in METHODS.items():
-            if retraining_of(name) != retraining:
-                continue  # its turn is with the other optimiser
+            for name, method in METHODS.items():
+                if retraining_of(name) != retraining:
+                    continue  # its turn is with the other optimiser
 
-            # Answer. That weights are not finite is said once, on the page
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "the weights are not finite")
-                model, seconds = timed(method, request, rng=rng, repeats=1)
+                # Answer. That weights are not finite is said once, on the page
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "the weights are not finite")
+                    model, seconds = timed(method, request, rng=rng, repeats=1)
 
-            # Measure
-            record = {"request": kind, "method": name, "seconds": seconds}
-            record.update(measure(model, target, rows))
-            record["seen"] = look_at(model, rows.forget)
-            record["target_seen"] = target_seen
-            records.append(record)
+                # Measure
+                record = {"request": kind, "method": name, "seconds": seconds}
+                record.update(measure(model, target, rows))
+                record["seen"] = look_at(model, rows.forget)
+                record["target_seen"] = target_seen
+                records.append(record)
 
     return records
 
@@ -3615,8 +3616,8 @@ def study_figure(table, settings):
     attacks = attacks.mask(table.caught, attacks + " caught")
 
     # Draw
-    shape = {"sharey": True, "width_ratios": [3.2, 4.2, 2.4]}
-    fig, axes = new_figure(7.4, finding, explanation, 1, 3, **shape)
+    widths = [3.2, 4.2, 2.4]
+    fig, axes = new_figure(7.4, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
     draw_grid(axes[0], rows, study_columns(accuracies, ~beside.on_target, rows), VERDICTS)
     draw_grid(axes[1], rows, study_columns(attacks, table.caught, rows), VERDICTS)
     draw_grid(axes[2], rows, price_columns(beside, rows), VERDICTS)
@@ -3628,11 +3629,13 @@ def study_figure(table, settings):
         for cell in ax.texts:
             cell.set_size(11)  # or "100% caught" would not fit
 
-    # Headings of the groups, and names of the methods
+    # Headings of the groups: they reach into the next panel, so they are drawn on top of it
     for row, heading in headings.items():
         text = axes[0].text(0, row + 0.6, heading, va="center", style="italic")
-        text.set_in_layout(False)  # it may reach into the next panel,
-    axes[0].set_zorder(1)  # and is drawn on top of it
+        text.set_in_layout(False)
+    axes[0].set_zorder(1)
+
+    # Names of the methods, those of the two targets in bold
     for label in axes[0].get_yticklabels():
         name = label.get_text()
         label.set_color(COLORS.get(name, INK))
