@@ -23,7 +23,8 @@ uses only what stands above it. To understand the demo, read to the end of Part 
     Part 4  One by one            patients who ask one after the other; what a removal gives away
     Part 5  Running it            experiments by name, flags, files
 
-To teach the demo alone, delete Parts 2 to 4 and the three lines of Part 5 that name them.
+To teach the demo alone, delete Parts 2 to 4 and the three lines of Part 5 that update
+EXPERIMENTS.
 
     forget, retain, test   sets of rows: to be deleted (80), kept (320), never trained on (100)
     original        the network trained on the forget and the retain set
@@ -902,7 +903,7 @@ RING_KEY = {"color": INK, "marker": "o", "markerfacecolor": "none"}
 LARGE_KEY = {"color": GREY, "marker": "o", "markersize": 9}
 CROSS_KEY = {"color": INK, "marker": "x", "markeredgewidth": 1.9}
 
-WIDTH = 10  # inches; GitHub shows a figure at half of its 1,500 pixels
+WIDTH = 10  # inches; GitHub shows 838 of its 1,500 pixels, so no text is below 11 points
 TEXT_WIDTH = 9.7  # what the margins leave of it
 STYLE = {
     "font.size": 12,
@@ -1008,7 +1009,7 @@ def balanced(words, size, weight):
     n_lines = int(width_of(words, size, weight) / TEXT_WIDTH) + 1
     if n_lines == 1:
         return words
-    return fill(words, len(words) // n_lines + 9)  # 9: a word is not cut
+    return fill(words, len(words) // n_lines + 9)  # 9: room for the rest of a word
 
 
 def example(comparison):
@@ -1167,7 +1168,7 @@ def draw_map(ax, comparison, model=None):
     margin = 0.02 * (high - low)
     x, y = np.linspace(low - margin, high + margin, 60).T
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    ax.set_xlabel(in_lines(names[0], 4))
+    ax.set_xlabel(in_lines(names[0], 4))  # inches, about the size of a panel
     ax.set_ylabel(in_lines(names[1], 2.5))
     ax.locator_params(nbins=5)
     if model is None:
@@ -1681,6 +1682,27 @@ def demo(settings):
         "patient_level_view.png": patients_figure(comparison),
     }
     return Output(demo_page(comparison), comparison.results, figures)
+
+
+class Experiment(NamedTuple):
+    """What a name on the command line stands for."""
+
+    run: Callable  # settings -> Output
+    meaning: str  # a line of --help
+    defaults: dict  # settings that have another default here
+    unused: tuple  # settings without effect
+
+
+TABLE = ("data", "label", "features", "asked")  # settings of a table of your own, see Part 2
+
+DEMO = {
+    "demo": Experiment(
+        run=demo,
+        meaning="80 of 400 patients ask to be forgotten",
+        defaults={},
+        unused=("trials", *TABLE),
+    )
+}
 
 
 # =================================================================================================
@@ -2272,7 +2294,10 @@ def sweep_page(doses, accuracies, comparison):
     # Over which doses does ascent come nearer than doing nothing?
     nearer = doses[doses.gap_to_retrained < nothing]
     if nearer.empty:
-        by_dose = f"None of {n} settings ends nearer to the target than doing nothing."
+        by_dose = (
+            f"The nearest of {n} settings leaves a gap of {points(doses.gap_to_retrained.min())} "
+            f"points, doing nothing {points(nothing)}."
+        )
     else:
         nearest = nearer.loc[nearer.gap_to_retrained.idxmin()]
         by_dose = (
@@ -2346,7 +2371,7 @@ class Film(NamedTuple):
 def epochs_shown(last, nearest, n_frames=90):
     """The epochs of a film: a third of its frames up to twice the nearest epoch, then faster."""
     slow = min(2 * nearest, last)
-    if slow in (0, last):
+    if slow in (0, last):  # one speed
         epochs = np.linspace(0, last, n_frames)
     else:
         n_slow = n_frames // 3
@@ -2395,8 +2420,9 @@ def draw_curves(axes, path, comparison):
     """Three panels over the epochs, each with its target; returns the curves, still empty."""
     results = comparison.results
     whom = the_asked(comparison.data)
-    others = 100 * gaps_to_others(comparison.models[RETRAIN], comparison)
-    gaps = 100 * path.gap_to_retrained
+    smallest = 0.001  # points; 0 has no place on a log scale
+    others = (100 * gaps_to_others(comparison.models[RETRAIN], comparison)).clip(smallest)
+    gaps = (100 * path.gap_to_retrained).clip(lower=smallest)
 
     # Both accuracies
     curves = [
@@ -2409,13 +2435,13 @@ def draw_curves(axes, path, comparison):
         axes[name].axhline(results[f"{name}_accuracy"][RETRAIN], **TARGET_LINE, zorder=1)
         axes[name].set_xticklabels([])
 
-    # The gap
-    lowest = 10 ** np.floor(np.log10(max(min(gaps.min(), others.min()), 1e-3)))
-    ticks = 10.0 ** np.arange(np.log10(lowest), 3)
+    # The gap, from the power of ten below all of them to 100 points
+    lowest = np.floor(np.log10(min(gaps.min(), others.min())))
+    ticks = 10.0 ** np.arange(lowest, 3)
     gap = axes["gap"]
     gap.axhspan(others.min(), others.max(), color=GREEN_TINT)
     gap.axhline(gaps[0], color=GREY, linewidth=1.2)
-    gap.set(yscale="log", ylim=(lowest, 110), yticks=ticks, xlabel="epochs of ascent")
+    gap.set(yscale="log", ylim=(ticks[0], 110), yticks=ticks, xlabel="epochs of ascent")
     gap.yaxis.set_major_formatter("{x:g}")
     gap.minorticks_off()
     gap.set_ylabel("each tick\n10 times more")
@@ -2506,7 +2532,7 @@ def film_of_ascent(comparison, path):
         # Draw what moves, and nothing else
         canvas.restore_region(background)
         for artist in moving:
-            artist.axes.draw_artist(artist)
+            artist.draw(canvas.get_renderer())
         pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]  # red, green, blue
         film.pictures.append(Image.fromarray(pixels.copy()))
         film.milliseconds.append(pauses.get(epoch, 80))
@@ -2584,6 +2610,40 @@ def film(settings):
     stills = stills_figure(comparison, path)
     files = {"ascent.gif": pictures, "ascent_stills.png": stills}
     return Output(film_page(path, comparison), path, files)
+
+
+ELSEWHERE = {
+    "basic": Experiment(
+        run=basic,
+        meaning="the same on abstract data",
+        defaults={"patients": 1000, "forget": 160},
+        unused=("trials", *TABLE),
+    ),
+    "clinical": Experiment(
+        run=clinical,
+        meaning="the same on 569 real patients",
+        defaults={"patients": 569, "forget": 91},
+        unused=("trials", "patients", *TABLE),
+    ),
+    "own": Experiment(
+        run=own,
+        meaning="the same on your own CSV file: --data FILE --label COLUMN",
+        defaults={"forget": None},  # a fifth of the training rows, however many there are
+        unused=("trials", "patients"),
+    ),
+    "sweep": Experiment(
+        run=sweep,
+        meaning="the dose of ascent, and other seeds",
+        defaults={},
+        unused=("trials", *TABLE),
+    ),
+    "film": Experiment(
+        run=film,
+        meaning="gradient ascent, epoch by epoch: an animated GIF",
+        defaults={},
+        unused=("trials", *TABLE),
+    ),
+}
 
 
 # =================================================================================================
@@ -3278,7 +3338,6 @@ def measure(model, target, rows):
     }
 
 
-@np.errstate(all="ignore")  # with very large steps, weights overflow; see measure
 def study_trial(settings, kind, trial):
     """One trial of a request: a dict per method, with its metrics and what an attacker sees.
 
@@ -3290,30 +3349,32 @@ def study_trial(settings, kind, trial):
     rng = np.random.RandomState([settings.seed, KINDS.index(kind), trial])
     records = []
 
-    for retraining, train in TRAINING.items():
-        # One original and one target for all methods that share an optimiser
-        original = train(everybody, settings, rng)
-        request = Request(original, rows.retain, rows.forget, settings)
-        target = METHODS[retraining](request, rng)
-        if not np.isfinite(target.weights_).all():
-            raise SettingsError("retraining diverges; try a smaller --learning-rate")
-        target_seen = look_at(target, rows.forget)
+    # With very large steps, weights overflow; see measure
+    with np.errstate(all="ignore"):
+        for retraining, train in TRAINING.items():
+            # One original and one target for all methods that share an optimiser
+            original = train(everybody, settings, rng)
+            request = Request(original, rows.retain, rows.forget, settings)
+            target = METHODS[retraining](request, rng)
+            if not np.isfinite(target.weights_).all():
+                raise SettingsError("retraining diverges; try a smaller --learning-rate")
+            target_seen = look_at(target, rows.forget)
 
-        for name, method in METHODS.items():
-            if retraining_of(name) != retraining:
-                continue  # its turn is with the other optimiser
+            for name, method in METHODS.items():
+                if retraining_of(name) != retraining:
+                    continue  # its turn is with the other optimiser
 
-            # Answer. That weights are not finite is said once, on the page
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "the weights are not finite")
-                model, seconds = timed(method, request, rng=rng, repeats=1)
+                # Answer. That weights are not finite is said once, on the page
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "the weights are not finite")
+                    model, seconds = timed(method, request, rng=rng, repeats=1)
 
-            # Measure
-            record = {"request": kind, "method": name, "seconds": seconds}
-            record.update(measure(model, target, rows))
-            record["seen"] = look_at(model, rows.forget)
-            record["target_seen"] = target_seen
-            records.append(record)
+                # Measure
+                record = {"request": kind, "method": name, "seconds": seconds}
+                record.update(measure(model, target, rows))
+                record["seen"] = look_at(model, rows.forget)
+                record["target_seen"] = target_seen
+                records.append(record)
 
     return records
 
@@ -3652,6 +3713,16 @@ def study(settings):
     table = attack_all(trials)
     page = study_page(table, optima_apart(trials))
     return Output(page, table, {"method_study.png": study_figure(table, settings)})
+
+
+FORGETTING = {
+    "study": Experiment(
+        run=study,
+        meaning="what really forgets: ten methods, two attacks",
+        defaults=STUDY,
+        unused=TABLE,
+    )
+}
 
 
 # =================================================================================================
@@ -4458,74 +4529,26 @@ def sequential(settings):
     return Output(page, table, figures)
 
 
+SEQUENCE = {
+    "sequential": Experiment(
+        run=sequential,
+        meaning="one by one; what removals give away",
+        defaults=STUDY,
+        unused=("trials", "unlearn_epochs", "multiplier", *TABLE),
+    )
+}
+
+
 # =================================================================================================
 # Part 5: Running it
 # =================================================================================================
 
 # ---- The experiments ----------------------------------------------------------------------------
 
-
-class Experiment(NamedTuple):
-    """What a name on the command line stands for."""
-
-    run: Callable  # settings -> Output
-    meaning: str  # a line of --help
-    defaults: dict  # settings that have another default here
-    unused: tuple  # settings without effect
-
-
-TABLE = ("data", "label", "features", "asked")  # settings of a table of your own
-
-EXPERIMENTS = {
-    "demo": Experiment(
-        run=demo,
-        meaning="80 of 400 patients ask to be forgotten",
-        defaults={},
-        unused=("trials", *TABLE),
-    ),
-    "basic": Experiment(
-        run=basic,
-        meaning="the same on abstract data",
-        defaults={"patients": 1000, "forget": 160},
-        unused=("trials", *TABLE),
-    ),
-    "clinical": Experiment(
-        run=clinical,
-        meaning="the same on 569 real patients",
-        defaults={"patients": 569, "forget": 91},
-        unused=("trials", "patients", *TABLE),
-    ),
-    "own": Experiment(
-        run=own,
-        meaning="the same on your own CSV file: --data FILE --label COLUMN",
-        defaults={"forget": None},  # a fifth of the training rows, however many there are
-        unused=("trials", "patients"),
-    ),
-    "sweep": Experiment(
-        run=sweep,
-        meaning="the dose of ascent, and other seeds",
-        defaults={},
-        unused=("trials", *TABLE),
-    ),
-    "film": Experiment(
-        run=film,
-        meaning="gradient ascent, epoch by epoch: an animated GIF",
-        defaults={},
-        unused=("trials", *TABLE),
-    ),
-    "study": Experiment(
-        run=study,
-        meaning="what really forgets: ten methods, two attacks",
-        defaults=STUDY,
-        unused=TABLE,
-    ),
-    "sequential": Experiment(
-        run=sequential,
-        meaning="one by one; what removals give away",
-        defaults=STUDY,
-        unused=("trials", "unlearn_epochs", "multiplier", *TABLE),
-    ),
-}
+EXPERIMENTS = dict(DEMO)
+EXPERIMENTS.update(ELSEWHERE)  # Part 2
+EXPERIMENTS.update(FORGETTING)  # Part 3
+EXPERIMENTS.update(SEQUENCE)  # Part 4
 
 
 def settings_for(experiment, **given):
