@@ -3142,7 +3142,7 @@ def look_at(model, forget):
 # is the truth, all 1. By each labelling, half of the models are of the first kind, which the truth
 # calls unlearned, and half are of the second kind.
 
-DECIMALS = 4  # of each number that an attacker sees; a model would show fewer
+DECIMALS = 4  # of each number that an attacker sees; with 8, no verdict changes (seeds 42, 7, 1, 2)
 SWAPS = 199  # random labellings: with the true one, 200
 # Caught: the truth is among the 1 in 100 labellings that are attacked best. It takes 8 trials for
 # this to be possible: the truth has a mirror image, all trials swapped, which is attacked as well,
