@@ -23,7 +23,8 @@ uses only what stands above it. To understand the demo, read to the end of Part 
     Part 4  One by one            patients who ask one after the other; what a removal gives away
     Part 5  Running it            experiments by name, flags, files
 
-To teach the demo alone, delete Parts 2 to 4 and the three lines of Part 5 that name them.
+To teach the demo alone, delete Parts 2 to 4 and the three lines of Part 5 that update
+EXPERIMENTS.
 
     forget, retain, test   sets of rows: to be deleted (80), kept (320), never trained on (100)
     original        the network trained on the forget and the retain set
@@ -99,8 +100,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
-
-log = logging.getLogger("machine_unlearning")
 
 log = logging.getLogger("machine_unlearning")  # says what takes long, if anybody listens
 
@@ -239,7 +238,7 @@ class Cohort(NamedTuple):
 
 
 def hospital(settings, rng):
-    """The demo's Cohort. Any other function that returns one can take its place in compare."""
+    """The demo's Cohort. Part 2 has others, and compare, which takes any."""
     patients = make_patients(settings.patients, rng)
     features = patients.set_index("patient_id")[["age", "glucose"]]
     features.columns = ["Age (years)", "Glucose (mg/dL)"]
@@ -273,185 +272,43 @@ class Data(NamedTuple):
     test: Rows
 
 
-# ---- Anybody's data -----------------------------------------------------------------------------
-# A student who reads the demo can skip this section: it turns data of one's own into what the
-# network needs, numbers and labels 0 and 1, or says what is wrong with them.
+# ---- Who is trained on, and who asks ------------------------------------------------------------
 
 
-def read_cohort(parts):
-    """A Cohort, checked: features as floats, labels as 0 and 1, asked as a mask or None.
+def divide(cohort, in_train, in_test, asked):
+    """The Data of a cohort: positions of training and test rows, and of asked among the former.
 
-    parts may be a tuple of the first four. ValueError names the part, or the column, at fault.
+    Raises SettingsError if the retain set would lack a class.
     """
-    try:
-        cohort = Cohort(*parts)
-    except TypeError:
-        needed = "features, labels, the names of the two classes, a scaler"
-        raise ValueError(f"a cohort has four parts: {needed}") from None
-
-    is_unfitted_scaler = hasattr(cohort.scaler, "fit_transform")
-    if not is_unfitted_scaler or isinstance(cohort.scaler, type):
-        raise ValueError(f"the scaler must be an object like StandardScaler(), not {cohort.scaler}")
-
-    features = as_numbers(cohort.features)
-    y = as_zero_and_one(cohort.y, cohort.classes)
-    if len(y) != len(features):
-        raise ValueError(f"there are {len(y)} labels for {len(features)} rows of features")
-
-    asked = cohort.asked
-    if asked is not None:
-        asked = np.asarray(asked)
-        if asked.shape != y.shape or asked.dtype != bool:
-            raise ValueError(f"asked must be a mask of {len(y)} times True or False, or None")
-
-    return cohort._replace(features=features, y=y, asked=asked)
-
-
-def as_numbers(features):
-    """Anybody's features (n, d) as a DataFrame of floats; ValueError names a column at fault."""
-    features = pd.DataFrame(features)
-    if features.shape[1] == 0 or features.columns.nlevels > 1:
-        raise ValueError("the features need columns with one name each, not none, not two levels")
-
-    columns = []
-    for position, name in enumerate(features.columns):  # by position: two may have one name
-        column = features.iloc[:, position]
-        # Missing values first, while they can be seen: as a number, a missing date is -9.2e18
-        if column.isna().any():
-            raise ValueError(f"missing values in {name}")
-        if column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype):
-            raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
-        if not pd.api.types.is_numeric_dtype(column):
-            column = pd.to_numeric(column.astype(object), errors="coerce")  # a word becomes NaN
-        if column.isna().any():
-            raise ValueError(f"words or dates among numbers in {name}")
-        numbers = column.astype(float)
-        if np.isinf(numbers).any():
-            raise ValueError(f"infinite values in {name}")
-        columns.append(numbers)
-
-    table = pd.concat(columns, axis=1)
-    table.columns = features.columns.astype(str)
-    return table
-
-
-def as_zero_and_one(y, classes):
-    """Anybody's labels (n,) as an array of 0 and 1; ValueError if there are not two classes.
-
-    classes are the names of label 0 and of label 1. Of two numbers, the larger is class 1; all
-    other labels must be the names themselves.
-    """
-    if np.shape(classes) != (2,) or classes[0] == classes[1]:
-        raise ValueError(f"two different names of classes are needed, not {classes!r}")
-    if np.ndim(y) != 1:
-        raise ValueError(f"the labels must be of shape (n,), they are of shape {np.shape(y)}")
-    y = pd.Series(y)
-    if y.isna().any():
-        raise ValueError("missing values in labels")
-
-    # Which two labels are there?
-    y = y.map(lambda label: label.decode() if isinstance(label, bytes) else label)
-    found = sorted(y.unique().tolist(), key=str)  # by str: words and numbers may be mixed
-    complaint = f"the labels must be of two classes, {classes}; they are {found}"
-    if len(found) != 2:
-        raise ValueError(complaint)
-
-    # Which one is class 1? Numbers go by size, unless the names say something else
-    if all(isinstance(label, Real) for label in found):
-        found.sort()
-        spellings = [[str(label) for label in found], [f"{label:.12g}" for label in found]]
-        are_swapped = [str(classes[1]), str(classes[0])] in spellings
-        names_are_numbers = all(isinstance(name, Real) for name in classes)
-        if are_swapped or (names_are_numbers and list(classes) != found):
-            raise ValueError(f"{complaint}, of which the larger is class 1")
-        class_1 = found[1]
-    elif set(found) == set(classes):
-        class_1 = classes[1]
-    else:
-        raise ValueError(complaint)
-
-    return (y == class_1).to_numpy(int)
-
-
-# ---- Who is trained on, and who asks -------------------------------------------------------------
-
-
-class Division(NamedTuple):
-    """Who is trained on, who is tested on, and who asks to be forgotten."""
-
-    train: np.ndarray  # positions among all rows
-    test: np.ndarray
-    asked: np.ndarray  # positions in train, in the order of asking
-
-
-def divide_at_random(n, settings, rng):
-    """The Division of n rows where anybody may ask."""
-    train, test = train_test_split(np.arange(n), test_size=0.2, random_state=settings.seed)
-    asked = rng.permutation(len(train))[: settings.forget]
-    return Division(train, test, asked)
-
-
-def divide_around(asks, settings, rng):
-    """The Division where a mask asks (n,) says who asks: they are all trained on.
-
-    Raises SettingsError if nobody asks, or a test set of 20% cannot be drawn from the others.
-    """
-    askers = np.flatnonzero(asks)
-    others = np.flatnonzero(~asks)
-    n_test = math.ceil(0.2 * len(asks))
-    if len(askers) == 0 or len(others) <= n_test:
-        raise SettingsError(
-            f"{len(askers)} of {len(asks)} rows ask to be forgotten: at least one must, and more "
-            f"than {n_test} must not, since the test set is drawn from these"
-        )
-
-    others, test = train_test_split(others, test_size=n_test, random_state=settings.seed)
-    train = np.concatenate([askers, others])
-    asked = rng.permutation(len(askers))  # the askers come first in train
-    return Division(train, test, asked)
-
-
-def split(cohort, settings, rng):
-    """Divide a cohort into 80% training and 20% test rows; those who ask are training rows.
-
-    Who asks is drawn at random, unless the cohort says it. Raises ValueError for parts of a cohort
-    that cannot be read, and SettingsError if the retain set would lack a class.
-    """
-    cohort = read_cohort(cohort)
-
     # The scaler is fitted on everybody, the test set included, so it remembers those who leave
     X = np.asarray(cohort.scaler.fit_transform(cohort.features))
     everybody = Rows(X, cohort.y)
-
-    # 20% are never trained on, so accuracy on them measures generalisation
-    if cohort.asked is None:
-        division = divide_at_random(len(X), settings, rng)
-    else:
-        division = divide_around(cohort.asked, settings, rng)
-    train = everybody.at(division.train)
-    test = everybody.at(division.test)
+    train = everybody.at(in_train)
+    test = everybody.at(in_test)
 
     # Of the training rows, those who ask are to be forgotten, and all others are kept
-    asked = division.asked
-    kept = np.setdiff1d(np.arange(len(train.y)), asked)  # in the order in which they are trained on
+    kept = np.setdiff1d(np.arange(len(in_train)), asked)  # in the order of training
     forget = train.at(asked)
     retain = train.at(kept)
     if len(np.unique(retain.y)) < 2:
-        who = f"--forget {settings.forget}" if cohort.asked is None else f"{len(asked)} rows ask"
-        reason = f"both classes must remain among the {len(train.y)} training rows"
-        raise SettingsError(f"{who}: {reason}")
+        reason = f"both classes must remain among the {len(in_train)} training rows"
+        raise SettingsError(f"--forget {len(asked)}: {reason}")
 
-    return Data(
-        features=cohort.features.iloc[division.train],
-        classes=cohort.classes,
-        scaler=cohort.scaler,
-        source=cohort.source,
-        asked=asked,
-        train=train,
-        forget=forget,
-        retain=retain,
-        test=test,
-    )
+    features = cohort.features.iloc[in_train]
+    names = cohort.classes
+    return Data(features, names, cohort.scaler, cohort.source, asked, train, forget, retain, test)
+
+
+def split(cohort, settings, rng):
+    """Divide a cohort into 80% training and 20% test rows, and draw who asks to be forgotten."""
+    everybody = np.arange(len(cohort.y))
+
+    # 20% are never trained on, so accuracy on them measures generalisation
+    in_train, in_test = train_test_split(everybody, test_size=0.2, random_state=settings.seed)
+    check_range("forget", settings.forget, 1, len(in_train))
+
+    asked = rng.permutation(len(in_train))[: settings.forget]
+    return divide(cohort, in_train, in_test, asked)
 
 
 # ---- The network --------------------------------------------------------------------------------
@@ -896,16 +753,11 @@ class Comparison(NamedTuple):
     settings: Settings
 
 
-def compare(make_cohort, settings, repeats=3, n_others=10):
+def answer_and_measure(data, settings, rng, repeats=3, n_others=10):
     """Train the original, answer the request in each way, measure; returns a Comparison.
 
-    make_cohort(settings, rng) returns a Cohort, or its first four parts. Every training is timed
-    repeats times; n_others more retrained models are the yardstick. Raises ValueError for a cohort
-    that cannot be read, SettingsError if the retain set would lack a class.
+    Every training is timed repeats times; n_others more retrained models are the yardstick.
     """
-    rng = np.random.RandomState(settings.seed)
-    cohort = make_cohort(settings, rng)
-    data = split(cohort, settings, rng)
     models = {}
     seconds = {}
 
@@ -1051,7 +903,7 @@ RING_KEY = {"color": INK, "marker": "o", "markerfacecolor": "none"}
 LARGE_KEY = {"color": GREY, "marker": "o", "markersize": 9}
 CROSS_KEY = {"color": INK, "marker": "x", "markeredgewidth": 1.9}
 
-WIDTH = 10  # inches; GitHub shows a figure at half of its 1,500 pixels
+WIDTH = 10  # inches; GitHub shows 838 of its 1,500 pixels, so no text is below 11 points
 TEXT_WIDTH = 9.7  # what the margins leave of it
 STYLE = {
     "font.size": 12,
@@ -1157,7 +1009,7 @@ def balanced(words, size, weight):
     n_lines = int(width_of(words, size, weight) / TEXT_WIDTH) + 1
     if n_lines == 1:
         return words
-    return fill(words, len(words) // n_lines + 9)  # 9: a word is not cut
+    return fill(words, len(words) // n_lines + 9)  # 9: room for the rest of a word
 
 
 def example(comparison):
@@ -1212,7 +1064,7 @@ def name_rows(ax, numbers):
     beside = ax.get_yaxis_transform()  # x in widths of the panel, y in rows
     for row, (name, number) in enumerate(numbers.items()):
         color = COLORS.get(name, INK)
-        ax.text(1.04, row, number, transform=beside, color=color, va="center")
+        ax.text(1.06, row, number, transform=beside, color=color, va="center")
     ax.set_yticks(range(len(numbers)), numbers.index)
     ax.set_ylim(len(numbers) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
@@ -1316,7 +1168,7 @@ def draw_map(ax, comparison, model=None):
     margin = 0.02 * (high - low)
     x, y = np.linspace(low - margin, high + margin, 60).T
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    ax.set_xlabel(in_lines(names[0], 4))
+    ax.set_xlabel(in_lines(names[0], 4))  # inches, about the size of a panel
     ax.set_ylabel(in_lines(names[1], 2.5))
     ax.locator_params(nbins=5)
     if model is None:
@@ -1816,22 +1668,191 @@ class Output(NamedTuple):
     figures: dict  # file -> figure
 
 
-def demo(settings, make_cohort=hospital, prefix=""):
-    """80 of 400 patients ask to be forgotten; for another cohort, only the first two figures."""
-    comparison = compare(make_cohort, settings)
+def demo(settings):
+    """80 of 400 patients ask to be forgotten."""
+    rng = np.random.RandomState(settings.seed)
+    cohort = hospital(settings, rng)
+    data = split(cohort, settings, rng)
+    comparison = answer_and_measure(data, settings, rng)
+
     figures = {
-        f"{prefix}performance_metrics.png": performance_figure(comparison),
-        f"{prefix}decision_boundaries.png": boundaries_figure(comparison),
+        "performance_metrics.png": performance_figure(comparison),
+        "decision_boundaries.png": boundaries_figure(comparison),
+        "concrete_demonstration.png": concrete_figure(comparison),
+        "patient_level_view.png": patients_figure(comparison),
     }
-    if not prefix:
-        figures["concrete_demonstration.png"] = concrete_figure(comparison)
-        figures["patient_level_view.png"] = patients_figure(comparison)
     return Output(demo_page(comparison), comparison.results, figures)
+
+
+class Experiment(NamedTuple):
+    """What a name on the command line stands for."""
+
+    run: Callable  # settings -> Output
+    meaning: str  # a line of --help
+    defaults: dict  # settings that have another default here
+    unused: tuple  # settings without effect
+
+
+TABLE = ("data", "label", "features", "asked")  # settings of a table of your own, see Part 2
+
+DEMO = {
+    "demo": Experiment(
+        run=demo,
+        meaning="80 of 400 patients ask to be forgotten",
+        defaults={},
+        unused=("trials", *TABLE),
+    )
+}
 
 
 # =================================================================================================
 # Part 2: The same elsewhere
 # =================================================================================================
+
+# ---- The same on any rows of two classes --------------------------------------------------------
+
+
+def compare(make_cohort, settings, repeats=3, n_others=10):
+    """The demo's Comparison, on any rows of two classes.
+
+    make_cohort(settings, rng) returns a Cohort, or its first four parts: features, labels, the
+    names of the two classes, an unfitted scaler. repeats, n_others: see answer_and_measure. Raises
+    ValueError for a cohort that cannot be read, SettingsError if the retain set would lack a class.
+    """
+    rng = np.random.RandomState(settings.seed)
+    cohort = read_cohort(make_cohort(settings, rng))
+    if cohort.asked is None:
+        data = split(cohort, settings, rng)
+    else:
+        data = split_around(cohort, settings, rng)
+    return answer_and_measure(data, settings, rng, repeats, n_others)
+
+
+def split_around(cohort, settings, rng):
+    """Divide a cohort that says who asks: they are all trained on, the test set is of the others.
+
+    Raises SettingsError if nobody asks, or the others are too few.
+    """
+    askers = np.flatnonzero(cohort.asked)
+    others = np.flatnonzero(~cohort.asked)
+    n_test = math.ceil(0.2 * len(cohort.y))
+    if len(askers) == 0 or len(others) <= n_test:
+        raise SettingsError(
+            f"{len(askers)} of {len(cohort.y)} rows ask to be forgotten: at least one must, and "
+            f"more than {n_test} must not, since the test set is drawn from these"
+        )
+
+    others, in_test = train_test_split(others, test_size=n_test, random_state=settings.seed)
+    in_train = np.concatenate([askers, others])
+    asked = rng.permutation(len(askers))  # the askers come first in in_train
+    return divide(cohort, in_train, in_test, asked)
+
+
+def two_figures(comparison, prefix):
+    """The Output of the demo elsewhere: the page, and two figures; one, if it cannot be a map."""
+    figures = {f"{prefix}performance_metrics.png": performance_figure(comparison)}
+    if comparison.data.features.shape[1] == 2:
+        figures[f"{prefix}decision_boundaries.png"] = boundaries_figure(comparison)
+    return Output(demo_page(comparison), comparison.results, figures)
+
+
+# Rows come in many shapes. They become numbers, and labels 0 and 1, or it is said what is wrong
+
+
+def read_cohort(parts):
+    """A Cohort, checked: features as floats, labels as 0 and 1, asked as a mask or None.
+
+    parts may be a tuple of the first four. ValueError names the part, or the column, at fault.
+    """
+    try:
+        cohort = Cohort(*parts)
+    except TypeError:
+        needed = "features, labels, the names of the two classes, a scaler"
+        raise ValueError(f"a cohort has four parts: {needed}") from None
+
+    is_unfitted_scaler = hasattr(cohort.scaler, "fit_transform")
+    if not is_unfitted_scaler or isinstance(cohort.scaler, type):
+        raise ValueError(f"the scaler must be an object like StandardScaler(), not {cohort.scaler}")
+
+    features = as_numbers(cohort.features)
+    y = as_zero_and_one(cohort.y, cohort.classes)
+    if len(y) != len(features):
+        raise ValueError(f"there are {len(y)} labels for {len(features)} rows of features")
+
+    asked = cohort.asked
+    if asked is not None:
+        asked = np.asarray(asked)
+        if asked.shape != y.shape or asked.dtype != bool:
+            raise ValueError(f"asked must be a mask of {len(y)} times True or False, or None")
+
+    return cohort._replace(features=features, y=y, asked=asked)
+
+
+def as_numbers(features):
+    """Anybody's features (n, d) as a DataFrame of floats; ValueError names a column at fault."""
+    features = pd.DataFrame(features)
+    if features.shape[1] == 0 or features.columns.nlevels > 1:
+        raise ValueError("the features need columns with one name each, not none, not two levels")
+
+    columns = []
+    for position, name in enumerate(features.columns):  # by position: two may have one name
+        column = features.iloc[:, position]
+        # Missing values first, while they can be seen: as a number, a missing date is -9.2e18
+        if column.isna().any():
+            raise ValueError(f"missing values in {name}")
+        if column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype):
+            raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
+        if not pd.api.types.is_numeric_dtype(column):
+            column = pd.to_numeric(column.astype(object), errors="coerce")  # a word becomes NaN
+        if column.isna().any():
+            raise ValueError(f"words or dates among numbers in {name}")
+        numbers = column.astype(float)
+        if np.isinf(numbers).any():
+            raise ValueError(f"infinite values in {name}")
+        columns.append(numbers)
+
+    table = pd.concat(columns, axis=1)
+    table.columns = features.columns.astype(str)
+    return table
+
+
+def as_zero_and_one(y, classes):
+    """Anybody's labels (n,) as an array of 0 and 1; ValueError if there are not two classes.
+
+    classes are the names of label 0 and of label 1. Of two numbers, the larger is class 1; all
+    other labels must be the names themselves.
+    """
+    if np.shape(classes) != (2,) or classes[0] == classes[1]:
+        raise ValueError(f"two different names of classes are needed, not {classes!r}")
+    if np.ndim(y) != 1:
+        raise ValueError(f"the labels must be of shape (n,), they are of shape {np.shape(y)}")
+    y = pd.Series(y)
+    if y.isna().any():
+        raise ValueError("missing values in labels")
+
+    # Which two labels are there?
+    y = y.map(lambda label: label.decode() if isinstance(label, bytes) else label)
+    found = sorted(y.unique().tolist(), key=str)  # by str: words and numbers may be mixed
+    complaint = f"the labels must be of two classes, {classes}; they are {found}"
+    if len(found) != 2:
+        raise ValueError(complaint)
+
+    # Which one is class 1? Numbers go by size, unless the names say something else
+    if all(isinstance(label, Real) for label in found):
+        found.sort()
+        spellings = [[str(label) for label in found], [f"{label:.12g}" for label in found]]
+        are_swapped = [str(classes[1]), str(classes[0])] in spellings
+        names_are_numbers = all(isinstance(name, Real) for name in classes)
+        if are_swapped or (names_are_numbers and list(classes) != found):
+            raise ValueError(f"{complaint}, of which the larger is class 1")
+        class_1 = found[1]
+    elif set(found) == set(classes):
+        class_1 = classes[1]
+    else:
+        raise ValueError(complaint)
+
+    return (y == class_1).to_numpy(int)
+
 
 # ---- Abstract data, and real patients -----------------------------------------------------------
 
@@ -1866,12 +1887,12 @@ def wisconsin(settings, rng):
 
 def basic(settings):
     """The demo on abstract data."""
-    return demo(settings, abstract, prefix="basic_")
+    return two_figures(compare(abstract, settings), "basic_")
 
 
 def clinical(settings):
     """The demo on real patients."""
-    return demo(settings, wisconsin, prefix="clinical_")
+    return two_figures(compare(wisconsin, settings), "clinical_")
 
 
 # ---- Your own table -----------------------------------------------------------------------------
@@ -1926,17 +1947,19 @@ def check_columns(names, table, flag):
     """Raise SettingsError for a name that is no column of the table."""
     for name in names:
         if name not in table.columns:
-            there_are = ", ".join(table.columns)
+            there_are = ", ".join(str(column) for column in table.columns)
             raise SettingsError(f"{flag} {name}: no such column; there are {there_are}")
 
 
 def feature_names(table, label, features):
-    """Which columns to learn from: those in features, such as "age,blood sugar".
+    """Which columns to learn from: "age,blood sugar", or a list of names.
 
     If it is empty, the two numeric columns; but an id must not become a feature unnoticed, so
     SettingsError if there are not exactly two.
     """
-    names = [name.strip() for name in features.split(",") if name.strip()]
+    if isinstance(features, str):
+        features = [name.strip() for name in features.split(",")]
+    names = [name for name in features if name != ""]
     check_columns(names, table, "--features")
     if label in names:
         raise SettingsError(f"--features {label}: this is the label")
@@ -1974,6 +1997,11 @@ def read_features(columns):
     return numbers
 
 
+def alphabetically(word):
+    """A key to sort words by: "b" before "C", although capitals have the lower codes."""
+    return word.casefold(), word
+
+
 def read_label(column):
     """Labels y (n,) and the names of both classes from a column without missing values.
 
@@ -2001,11 +2029,6 @@ def read_label(column):
     return y, (class_0, class_1)
 
 
-def alphabetically(word):
-    """A key to sort words by: "b" before "C", although capitals have the lower codes."""
-    return word.casefold(), word
-
-
 def who_asks(table, query, y):
     """Mask (n,) of the rows for which a query is true, such as "clinic == 3"."""
     flag = f"--asked {query}"
@@ -2029,10 +2052,10 @@ def who_asks(table, query, y):
 def own_cohort(table, label, features="", asked=""):
     """A cohort for compare from a DataFrame, such as read_table makes from a CSV file.
 
-    label is the column to predict, features the columns to learn from ("age,blood sugar"; if
-    empty, the only two with numbers). asked is a pandas query: the rows for which it is true ask
-    to be forgotten; if empty, rows are drawn at random. Rows with missing values in these columns
-    are left out. Raises SettingsError for what does not fit.
+    label is the column to predict, features the columns to learn from ("age,blood sugar", or a
+    list; if empty, the only two with numbers). asked is a pandas query: the rows for which it is
+    true ask to be forgotten; if empty, rows are drawn at random. Rows with missing values in these
+    columns are left out. Raises SettingsError for what does not fit.
     """
     check_columns([label], table, "--label")
     names = feature_names(table, label, features)
@@ -2057,13 +2080,13 @@ def own_headline(comparison, cohort, settings, n_read):
     names = ", ".join(cohort.features.columns)
     size_1 = cohort.y.sum()
     size_0 = n_used - size_1
-    who = f"those where {settings.asked}" if settings.asked else "drawn at random"
+    who = f": those where {settings.asked}" if settings.asked else ", drawn at random"
 
     return wrapped(
         f"{settings.data}: {n_read:,} rows read, {n_read - n_used:,} left out because values are "
         f"missing. Features: {names}. Class 0 is {cohort.classes[0]} ({size_0:,} rows), class 1 is "
         f"{cohort.classes[1]} ({size_1:,} rows). {n_asked:,} of the {n_train:,} training rows ask "
-        f"to be forgotten: {who}."
+        f"to be forgotten{who}."
     )
 
 
@@ -2088,13 +2111,9 @@ def own(settings):
         return cohort
 
     comparison = compare(make_cohort, settings)
-    figures = {"own_performance_metrics.png": performance_figure(comparison)}
-    if len(cohort.features.columns) == 2:
-        figures["own_decision_boundaries.png"] = boundaries_figure(comparison)
-
+    output = two_figures(comparison, "own_")
     headline = own_headline(comparison, cohort, settings, len(table))
-    page = "\n".join([headline, "", demo_page(comparison)])
-    return Output(page, comparison.results, figures)
+    return output._replace(page=f"{headline}\n\n{output.page}")
 
 
 # ---- Other doses of ascent, and other seeds -----------------------------------------------------
@@ -2275,7 +2294,10 @@ def sweep_page(doses, accuracies, comparison):
     # Over which doses does ascent come nearer than doing nothing?
     nearer = doses[doses.gap_to_retrained < nothing]
     if nearer.empty:
-        by_dose = f"None of {n} settings ends nearer to the target than doing nothing."
+        by_dose = (
+            f"The nearest of {n} settings leaves a gap of {points(doses.gap_to_retrained.min())} "
+            f"points, doing nothing {points(nothing)}."
+        )
     else:
         nearest = nearer.loc[nearer.gap_to_retrained.idxmin()]
         by_dose = (
@@ -2349,7 +2371,7 @@ class Film(NamedTuple):
 def epochs_shown(last, nearest, n_frames=90):
     """The epochs of a film: a third of its frames up to twice the nearest epoch, then faster."""
     slow = min(2 * nearest, last)
-    if slow in (0, last):
+    if slow in (0, last):  # one speed
         epochs = np.linspace(0, last, n_frames)
     else:
         n_slow = n_frames // 3
@@ -2398,8 +2420,9 @@ def draw_curves(axes, path, comparison):
     """Three panels over the epochs, each with its target; returns the curves, still empty."""
     results = comparison.results
     whom = the_asked(comparison.data)
-    others = 100 * gaps_to_others(comparison.models[RETRAIN], comparison)
-    gaps = 100 * path.gap_to_retrained
+    smallest = 0.001  # points; 0 has no place on a log scale
+    others = (100 * gaps_to_others(comparison.models[RETRAIN], comparison)).clip(smallest)
+    gaps = (100 * path.gap_to_retrained).clip(lower=smallest)
 
     # Both accuracies
     curves = [
@@ -2412,13 +2435,13 @@ def draw_curves(axes, path, comparison):
         axes[name].axhline(results[f"{name}_accuracy"][RETRAIN], **TARGET_LINE, zorder=1)
         axes[name].set_xticklabels([])
 
-    # The gap
-    lowest = 10 ** np.floor(np.log10(max(min(gaps.min(), others.min()), 1e-3)))
-    ticks = 10.0 ** np.arange(np.log10(lowest), 3)
+    # The gap, from the power of ten below all of them to 100 points
+    lowest = np.floor(np.log10(min(gaps.min(), others.min())))
+    ticks = 10.0 ** np.arange(lowest, 3)
     gap = axes["gap"]
     gap.axhspan(others.min(), others.max(), color=GREEN_TINT)
     gap.axhline(gaps[0], color=GREY, linewidth=1.2)
-    gap.set(yscale="log", ylim=(lowest, 110), yticks=ticks, xlabel="epochs of ascent")
+    gap.set(yscale="log", ylim=(ticks[0], 110), yticks=ticks, xlabel="epochs of ascent")
     gap.yaxis.set_major_formatter("{x:g}")
     gap.minorticks_off()
     gap.set_ylabel("each tick\n10 times more")
@@ -2435,6 +2458,13 @@ def in_one_palette(pictures):
         method=Image.Quantize.MAXCOVERAGE,
         kmeans=3,  # so that large areas keep their very colour
     )
+
+    # Nearly white is white, or Pillow would take the one for the other
+    colors = np.reshape(palette.getpalette(), (-1, 3))  # red, green, blue
+    nearly_white = (colors > 245).all(axis=1)
+    colors[nearly_white] = 255
+    palette.putpalette(colors.ravel().tolist())
+
     return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
 
 
@@ -2509,7 +2539,7 @@ def film_of_ascent(comparison, path):
         # Draw what moves, and nothing else
         canvas.restore_region(background)
         for artist in moving:
-            artist.axes.draw_artist(artist)
+            artist.draw(canvas.get_renderer())
         pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]  # red, green, blue
         film.pictures.append(Image.fromarray(pixels.copy()))
         film.milliseconds.append(pauses.get(epoch, 80))
@@ -2560,22 +2590,20 @@ def film_page(path, comparison):
     """What the film shows, in words and in a few of its epochs."""
     gaps = path.gap_to_retrained
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
-    nearest = gaps.idxmin()
-    last = path.index[-1]
-    some = path.loc[milestones(path)]
-    table = pd.DataFrame(
-        {
-            "test accuracy": some.test_accuracy.map(percent),
-            "forget accuracy": some.forget_accuracy.map(percent),
-            "gap, in points": some.gap_to_retrained.map(points),
-        }
-    )
     words = (
-        f"{film_headline(path)}. There the gap is {points(gaps[nearest])} points of probability, "
-        f"and {points(gaps[last])} at the end; between retrained models it is "
-        f"{points(others.min())} to {points(others.max())}. Nothing in the method says where to "
-        "stop: only somebody who has retrained models can tell."
+        f"{film_headline(path)}. The gap is {points(gaps[0])} points of probability at the start, "
+        f"{points(gaps.min())} at its smallest and {points(gaps.iloc[-1])} at the end; between "
+        f"retrained models it is {points(others.min())} to {points(others.max())}. Nothing in the "
+        "method says where to stop: only somebody who has retrained models can tell."
     )
+
+    some = path.loc[milestones(path)]
+    columns = {
+        "test accuracy": some.test_accuracy.map(percent),
+        "forget accuracy": some.forget_accuracy.map(percent),
+        "gap, in points": some.gap_to_retrained.map(points),
+    }
+    table = pd.DataFrame(columns)
     return "\n".join([wrapped(words), "", table.to_string()])
 
 
@@ -2589,6 +2617,40 @@ def film(settings):
     stills = stills_figure(comparison, path)
     files = {"ascent.gif": pictures, "ascent_stills.png": stills}
     return Output(film_page(path, comparison), path, files)
+
+
+ELSEWHERE = {
+    "basic": Experiment(
+        run=basic,
+        meaning="the same on abstract data",
+        defaults={"patients": 1000, "forget": 160},
+        unused=("trials", *TABLE),
+    ),
+    "clinical": Experiment(
+        run=clinical,
+        meaning="the same on 569 real patients",
+        defaults={"patients": 569, "forget": 91},
+        unused=("trials", "patients", *TABLE),
+    ),
+    "own": Experiment(
+        run=own,
+        meaning="the same on your own CSV file: --data FILE --label COLUMN",
+        defaults={"forget": None},  # a fifth of the training rows, however many there are
+        unused=("trials", "patients"),
+    ),
+    "sweep": Experiment(
+        run=sweep,
+        meaning="the dose of ascent, and other seeds",
+        defaults={},
+        unused=("trials", *TABLE),
+    ),
+    "film": Experiment(
+        run=film,
+        meaning="gradient ascent, epoch by epoch: an animated GIF",
+        defaults={},
+        unused=("trials", *TABLE),
+    ),
+}
 
 
 # =================================================================================================
@@ -2836,16 +2898,15 @@ def gradient_and_hessian(model, X, y):
     # Second derivatives, times e, summed over rows
     bend = -2 * A * slope  # (n, h)  tanh'' = -2 tanh tanh'
     two_inputs = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
-    W1_W1 = np.tensordot(two_inputs, e[:, None] * W2 * bend, axes=(0, 0))  # (d + 1, d + 1, h)
+    W1_W1 = two_inputs.reshape(n, -1).T @ (e[:, None] * W2 * bend)  # ((d + 1)^2, h)
     W1_W2 = inputs.T @ (e[:, None] * slope)  # (d + 1, h)
 
-    # Add them where the weights of unit k stand in H
-    for k in range(h):
-        W1_k = slice(k, (d + 1) * h, h)  # every h-th weight from k on: column k of W1, and b1[k]
-        W2_k = (d + 1) * h + k
-        H[W1_k, W1_k] += W1_W1[:, :, k]
-        H[W1_k, W2_k] += W1_W2[:, k]
-        H[W2_k, W1_k] += W1_W2[:, k]
+    # Add them where the weights of each hidden unit, a column of these two arrays, stand in H
+    W1_at = np.arange((d + 1) * h).reshape(d + 1, h)  # b1 in its last row
+    W2_at = (d + 1) * h + np.arange(h)
+    H[W1_at[:, None], W1_at] += W1_W1.reshape(d + 1, d + 1, h)
+    H[W1_at, W2_at] += W1_W2
+    H[W2_at, W1_at] += W1_W2
 
     return g, H
 
@@ -3081,7 +3142,7 @@ def look_at(model, forget):
 # is the truth, all 1. By each labelling, half of the models are of the first kind, which the truth
 # calls unlearned, and half are of the second kind.
 
-DECIMALS = 4  # of each number that an attacker sees; a model would show fewer
+DECIMALS = 4  # of each number that an attacker sees; with 8, no verdict changes (seeds 42, 7, 1, 2)
 SWAPS = 199  # random labellings: with the true one, 200
 # Caught: the truth is among the 1 in 100 labellings that are attacked best. It takes 8 trials for
 # this to be possible: the truth has a mirror image, all trials swapped, which is attacked as well,
@@ -3284,7 +3345,6 @@ def measure(model, target, rows):
     }
 
 
-@np.errstate(all="ignore")  # with very large steps, weights overflow; see measure
 def study_trial(settings, kind, trial):
     """One trial of a request: a dict per method, with its metrics and what an attacker sees.
 
@@ -3296,30 +3356,32 @@ def study_trial(settings, kind, trial):
     rng = np.random.RandomState([settings.seed, KINDS.index(kind), trial])
     records = []
 
-    for retraining, train in TRAINING.items():
-        # One original and one target for all methods that share an optimiser
-        original = train(everybody, settings, rng)
-        request = Request(original, rows.retain, rows.forget, settings)
-        target = METHODS[retraining](request, rng)
-        if not np.isfinite(target.weights_).all():
-            raise SettingsError("retraining diverges; try a smaller --learning-rate")
-        target_seen = look_at(target, rows.forget)
+    # With very large steps, weights overflow; see measure
+    with np.errstate(all="ignore"):
+        for retraining, train in TRAINING.items():
+            # One original and one target for all methods that share an optimiser
+            original = train(everybody, settings, rng)
+            request = Request(original, rows.retain, rows.forget, settings)
+            target = METHODS[retraining](request, rng)
+            if not np.isfinite(target.weights_).all():
+                raise SettingsError("retraining diverges; try a smaller --learning-rate")
+            target_seen = look_at(target, rows.forget)
 
-        for name, method in METHODS.items():
-            if retraining_of(name) != retraining:
-                continue  # its turn is with the other optimiser
+            for name, method in METHODS.items():
+                if retraining_of(name) != retraining:
+                    continue  # its turn is with the other optimiser
 
-            # Answer. That weights are not finite is said once, on the page
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "the weights are not finite")
-                model, seconds = timed(method, request, rng=rng, repeats=1)
+                # Answer. That weights are not finite is said once, on the page
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "the weights are not finite")
+                    model, seconds = timed(method, request, rng=rng, repeats=1)
 
-            # Measure
-            record = {"request": kind, "method": name, "seconds": seconds}
-            record.update(measure(model, target, rows))
-            record["seen"] = look_at(model, rows.forget)
-            record["target_seen"] = target_seen
-            records.append(record)
+                # Measure
+                record = {"request": kind, "method": name, "seconds": seconds}
+                record.update(measure(model, target, rows))
+                record["seen"] = look_at(model, rows.forget)
+                record["target_seen"] = target_seen
+                records.append(record)
 
     return records
 
@@ -3554,8 +3616,8 @@ def study_figure(table, settings):
     attacks = attacks.mask(table.caught, attacks + " caught")
 
     # Draw
-    shape = {"sharey": True, "width_ratios": [3.2, 4.3, 2.3]}
-    fig, axes = new_figure(7.4, finding, explanation, 1, 3, **shape)
+    widths = [3.2, 4.2, 2.4]
+    fig, axes = new_figure(7.4, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
     draw_grid(axes[0], rows, study_columns(accuracies, ~beside.on_target, rows), VERDICTS)
     draw_grid(axes[1], rows, study_columns(attacks, table.caught, rows), VERDICTS)
     draw_grid(axes[2], rows, price_columns(beside, rows), VERDICTS)
@@ -3564,12 +3626,16 @@ def study_figure(table, settings):
     for ax, title, about in zip(axes, titles, [about_accuracy, about_attacks, about_price]):
         ax.set_title(title, pad=10)
         ax.set_xlabel(about, loc="left")
+        for cell in ax.texts:
+            cell.set_size(11)  # or "100% caught" would not fit
 
-    # Headings of the groups, and names of the methods
+    # Headings of the groups: they reach into the next panel, so they are drawn on top of it
     for row, heading in headings.items():
         text = axes[0].text(0, row + 0.6, heading, va="center", style="italic")
-        text.set_in_layout(False)  # it may reach into the next panel,
-    axes[0].set_zorder(1)  # and is drawn on top of it
+        text.set_in_layout(False)
+    axes[0].set_zorder(1)
+
+    # Names of the methods, those of the two targets in bold
     for label in axes[0].get_yticklabels():
         name = label.get_text()
         label.set_color(COLORS.get(name, INK))
@@ -3656,6 +3722,16 @@ def study(settings):
     return Output(page, table, {"method_study.png": study_figure(table, settings)})
 
 
+FORGETTING = {
+    "study": Experiment(
+        run=study,
+        meaning="what really forgets: ten methods, two attacks",
+        defaults=STUDY,
+        unused=TABLE,
+    )
+}
+
+
 # =================================================================================================
 # Part 4: One by one
 # =================================================================================================
@@ -3707,6 +3783,7 @@ class Sisa:
         """Train the stages that are missing; returns self."""
         for shard in self.shards:
             for stage in range(len(shard.stages), self.SLICES + 1):
+                # Go on from the stage before, with one slice more
                 network = copy.deepcopy(shard.stages[-1])
                 positions = np.concatenate(shard.slices[:stage])
                 if len(positions) > 0:  # not everybody has left
@@ -3753,9 +3830,9 @@ class CertifiedHead:
     The certificate is about an observer of one version: the next one has the same noise. And it
     takes for granted that the noise does not decide when to retrain. Here it does, because spent is
     computed from w, and so from b: on the clinic's requests, the first retrain is forced at request
-    45 to 57. A head that has not been retrained by then shows that its noise is of the kind that
-    lasts, and there the certificate fails. Where no noise forces a retrain, it stands: with most
-    heads, on random requests. A remedy would be to fix the retrains before the noise is drawn.
+    45 to 57, depending on b. A head that has lasted until then shows that its noise is of the kind
+    that lasts, and there the certificate fails. Where no noise forces a retrain, it stands: with
+    most heads, on random requests. A remedy is to fix the retrains before the noise is drawn.
 
     The paper's bound is loose by a factor of two at least: a step leaves the integral over t from 0
     to 1 of (H(w + t step) - H(w)) step, where p (1 - p) of a row x changes by at most GAMMA t
@@ -3995,7 +4072,9 @@ def check_certificate(ledger, kind):
 # The observer has public rows: other people than the hospital's, but as many of each kind as the
 # hospital has left. The guess to compare with sees no head, but the same public rows.
 
-BATCH = 5  # leavers between two versions that are shown: this blurs who left, it does not hide it
+# Leavers between two versions, if not each one is shown: this only blurs random patients. Of a
+# clinic's, a guess knows as much
+BATCH = 5
 AGES = np.arange(101)  # where the observer searches, in years
 GLUCOSES = np.arange(40, 221)  # in mg/dL
 
@@ -4122,8 +4201,10 @@ def run_sequence(kind, settings):
 
 def run_sequences(settings):
     """The ledger of all requests, and {(kind, leavers at a time): whom the observer finds}."""
+    start = time.perf_counter()
     cases = [(kind, settings) for kind in SEQUENCES]
     results = on_all_cores(run_sequence, cases, settings.quiet)
+    report("one by one", time.perf_counter() - start)
 
     ledgers = []
     observed = {}
@@ -4174,14 +4255,14 @@ def draw_gaps(ax, ledger, largest_gap):
     gaps = measured.gap_to_retrained
     rows = measured.method.map(STRATEGIES.index)
 
-    # A gap of none, of less than a point, or of more
+    # No gap, one of less than a point, or a larger one: a mark is short, longer or long
     same = gaps <= SAME_OPTIMUM
     far = gaps > ONE_POINT
-    close = ~same & ~far
-    for which, size, color, label in (
-        (same, 50, GREEN, "on target"),
-        (close, 120, PALE, "less than 1 point of probability off"),
-        (far, 260, RED, "off target, by more"),
+    near = ~same & ~far
+    for which, label, size, color in (
+        (same, "on target", 50, GREEN),
+        (near, "less than 1 point of probability off", 120, PALE),
+        (far, "off target, by more", 260, RED),
     ):
         look = {"marker": "|", "linewidth": 2, "s": size, "color": color}
         ax.scatter(measured.asked[which], rows[which], label=label, **look)
@@ -4222,16 +4303,14 @@ def sequential_figure(ledger, summary, settings):
 
 def certificate_finding(ledger):
     """For which kind of request does the certificate hold?"""
-    words = {True: [], False: []}
-    for kind, who in SEQUENCES.items():
-        holds = check_certificate(ledger, kind).holds
-        words[holds].append(who)
+    works = [who for kind, who in SEQUENCES.items() if check_certificate(ledger, kind).holds]
+    fails = [who for who in SEQUENCES.values() if who not in works]
 
     findings = []
-    if words[True]:
-        findings.append("works for " + " and ".join(words[True]))
-    if words[False]:
-        findings.append("fails for " + " and ".join(words[False]))
+    if works:
+        findings.append("works for " + " and ".join(works))
+    if fails:
+        findings.append("fails for " + " and ".join(fails))
     return "Certified forgetting " + ", and ".join(findings)
 
 
@@ -4457,74 +4536,26 @@ def sequential(settings):
     return Output(page, table, figures)
 
 
+SEQUENCE = {
+    "sequential": Experiment(
+        run=sequential,
+        meaning="one by one; what removals give away",
+        defaults=STUDY,
+        unused=("trials", "unlearn_epochs", "multiplier", *TABLE),
+    )
+}
+
+
 # =================================================================================================
 # Part 5: Running it
 # =================================================================================================
 
 # ---- The experiments ----------------------------------------------------------------------------
 
-
-class Experiment(NamedTuple):
-    """What a name on the command line stands for."""
-
-    run: Callable  # settings -> Output
-    meaning: str  # a line of --help
-    defaults: dict  # settings that have another default here
-    unused: tuple  # settings without effect
-
-
-TABLE = ("data", "label", "features", "asked")  # settings of a table of your own
-
-EXPERIMENTS = {
-    "demo": Experiment(
-        run=demo,
-        meaning="80 of 400 patients ask to be forgotten",
-        defaults={},
-        unused=("trials", *TABLE),
-    ),
-    "basic": Experiment(
-        run=basic,
-        meaning="the same on abstract data",
-        defaults={"patients": 1000, "forget": 160},
-        unused=("trials", *TABLE),
-    ),
-    "clinical": Experiment(
-        run=clinical,
-        meaning="the same on 569 real patients",
-        defaults={"patients": 569, "forget": 91},
-        unused=("trials", "patients", *TABLE),
-    ),
-    "own": Experiment(
-        run=own,
-        meaning="the same on your own CSV file: --data FILE --label COLUMN",
-        defaults={"forget": None},  # a fifth of the training rows, however many there are
-        unused=("trials", "patients"),
-    ),
-    "sweep": Experiment(
-        run=sweep,
-        meaning="the dose of ascent, and other seeds",
-        defaults={},
-        unused=("trials", *TABLE),
-    ),
-    "film": Experiment(
-        run=film,
-        meaning="gradient ascent, epoch by epoch: an animated GIF",
-        defaults={},
-        unused=("trials", *TABLE),
-    ),
-    "study": Experiment(
-        run=study,
-        meaning="what really forgets: ten methods, two attacks",
-        defaults=STUDY,
-        unused=TABLE,
-    ),
-    "sequential": Experiment(
-        run=sequential,
-        meaning="one by one; what removals give away",
-        defaults=STUDY,
-        unused=("trials", "unlearn_epochs", "multiplier", *TABLE),
-    ),
-}
+EXPERIMENTS = dict(DEMO)
+EXPERIMENTS.update(ELSEWHERE)  # Part 2
+EXPERIMENTS.update(FORGETTING)  # Part 3
+EXPERIMENTS.update(SEQUENCE)  # Part 4
 
 
 def settings_for(experiment, **given):
@@ -4556,7 +4587,6 @@ VERSIONS = (
     f"machine_unlearning.py {__version__}, Python {platform.python_version()}, "
     f"numpy {np.__version__}, scikit-learn {sklearn.__version__}"
 )
-
 
 METAVARS = {  # what stands behind a flag, if it is not a number
     "output": "DIR",
@@ -4658,11 +4688,12 @@ def how_it_was_made(experiment, settings):
     return ", ".join(words)
 
 
-# Files of two equal runs are equal: no date in them, and no version of matplotlib
-NO_STAMP = {
-    "png": {"Software": None},
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+# How a figure is saved. Files of two equal runs are equal: without date, and without the version of
+# Matplotlib. PNG files that are compressed less are a tenth larger and written three times as fast
+SAVING = {
+    "png": {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 1}},
+    "svg": {"metadata": {"Date": None, "Creator": None}},
+    "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
 }
 
 
@@ -4671,26 +4702,21 @@ def write_figure(figure, path, settings):
     beside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         if hasattr(figure, "savefig"):
-            figure.savefig(
-                beside,
-                format=settings.format,
-                dpi=settings.dpi,
-                metadata=NO_STAMP[settings.format],
-                # A tenth larger, but three times as fast
-                pil_kwargs={"compress_level": 1} if settings.format == "png" else None,
-            )
+            look = SAVING[settings.format]
+            figure.savefig(beside, format=settings.format, dpi=settings.dpi, **look)
         else:  # a film
             figure.save(beside)
         beside.replace(path)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error  # not: beside
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, reason, str(path)) from error  # not: beside
     finally:
         beside.unlink(missing_ok=True)
 
 
 def run(experiment, settings):
     """Run an experiment, print what it found, write its files. Raises OSError, SettingsError."""
-    # Is there room for the results? Better to know before the work
+    # Is there a place for the results? It is better to know before the work
     folder = Path(settings.output).expanduser()
     csv = Path(settings.csv).expanduser()
     make_folder(folder)
@@ -4699,8 +4725,7 @@ def run(experiment, settings):
         if csv.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(csv))
 
-    result = EXPERIMENTS[experiment].run(settings)
-    output = Output(*result)
+    output = EXPERIMENTS[experiment].run(settings)
 
     # What was found is printed before anything can go wrong with a file
     if not settings.quiet:
@@ -4733,6 +4758,7 @@ def run(experiment, settings):
 def main(argv=None):
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 usage, 130 Ctrl-C."""
     progress = logging.StreamHandler()  # to stderr
+    level = log.level
     log.addHandler(progress)
     try:
         experiment, settings = parse(argv)
@@ -4756,7 +4782,7 @@ def main(argv=None):
         message = "interrupted"
     finally:
         log.removeHandler(progress)
-        log.setLevel(logging.NOTSET)
+        log.setLevel(level)
 
     one_line = " ".join(str(message).split())
     print(f"machine_unlearning.py: error: {one_line}", file=sys.stderr)

@@ -98,6 +98,7 @@ def test_rows_with_missing_values_are_left_out(here, missing):
 def test_which_columns_are_features(here):
     chosen = cohort_of(PLAIN, features=" blood sugar , age,clinic")
     assert list(chosen.features.columns) == ["blood sugar", "age", "clinic"]
+    assert chosen.features.equals(cohort_of(PLAIN, features=list(chosen.features)).features)
     words = TABLE.assign(patient=[f"MRN-2024-{number:07d}" for number in range(len(TABLE))])
     words["visit"] = "2024-01-31"
     text = words.drop(columns="clinic").to_csv(index=False)
@@ -132,7 +133,7 @@ def test_a_query_on_any_column_says_who_asks(here):
 
 def test_all_who_ask_are_trained_on_and_forgotten():
     cohort = mu.own_cohort(TABLE, "outcome", TWO, "clinic == 3")
-    data = mu.split(cohort, mu.Settings(), np.random.RandomState(0))
+    data = mu.split_around(cohort, mu.Settings(), np.random.RandomState(0))
     asked = TABLE[TABLE.clinic == 3]
     forgotten = data.features.iloc[data.asked].sort_index()
     assert_array_equal(forgotten, asked[["age", "blood sugar"]])
@@ -228,7 +229,7 @@ def test_the_page_says_what_was_read_and_who_asked(here, capsys):
     assert "Features: age, blood sugar." in page
     assert f"Class 0 is outcome 0 ({118 - n_ill} rows)" in page
     assert f"class 1 is outcome 1 ({n_ill} rows)" in page
-    assert "18 of the 94 training rows ask to be forgotten: drawn at random" in page  # a fifth
+    assert "18 of the 94 training rows ask to be forgotten, drawn at random" in page  # a fifth
     names = sorted(path.name for path in here.glob("output/*"))
     assert names == ["own_decision_boundaries.png", "own_performance_metrics.png"]
 
