@@ -351,7 +351,8 @@ PICTURE = r"!\[([^\]]+)\]\((?:output/)?(\w+\.(?:png|gif))\)"
 def test_every_figure_is_committed_shown_and_described(ran):
     written = set()
     for name in COMMANDS:
-        written.update(ran(name)[1])
+        if name != "own":  # yours
+            written.update(ran(name)[1])
     committed = {path.name for path in (ROOT / "output").iterdir()} - {"README.md"}
     in_guide = {name for _, name in re.findall(PICTURE, GUIDE)}
     in_readme = {name for _, name in re.findall(PICTURE, README)}
@@ -404,8 +405,8 @@ def test_the_readmes_command_for_own_data_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     my_csv(tmp_path)
     command = re.search(r"^python machine_unlearning.py (own .+)$", README, re.M)[1]
-    choices = re.findall(r"`(--(?:features|forget|asked) [^`]+)`", README)
-    columns, some, who = choices
+    section = README.split("## Real patients, and your own data")[1].split("\n## ")[0]
+    columns, some, who = re.findall(r"`(--(?:features|forget|asked) [^`]+)`", section)
     for more in (columns, f"{columns} {some}", f"{columns} {who}"):
         assert mu.main(shlex.split(f"{command} {more} --dpi 30")) == 0
         assert "my.csv: 300 rows read" in capsys.readouterr().out
