@@ -3127,8 +3127,9 @@ def weight_invariants(model):
 def look_at(model, forget):
     """What an attacker sees of a model."""
     sign = 2 * forget.y - 1  # -1 healthy, +1 diabetic
-    scores = sign * model.forward(forget.X).z
-    return Seen(scores, weight_invariants(model))
+    with np.errstate(all="ignore"):  # it may have diverged
+        scores = sign * model.forward(forget.X).z
+        return Seen(scores, weight_invariants(model))
 
 
 # ---- Two attacks --------------------------------------------------------------------------------
@@ -3345,6 +3346,13 @@ def measure(model, target, rows):
     }
 
 
+def timed_answer(method, request, rng):
+    """(model, seconds) of a method. That weights overflow is said once, on the page."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the weights are not finite")
+        return timed(method, request, rng=rng, repeats=1)
+
+
 def study_trial(settings, kind, trial):
     """One trial of a request: a dict per method, with its metrics and what an attacker sees.
 
@@ -3356,32 +3364,26 @@ def study_trial(settings, kind, trial):
     rng = np.random.RandomState([settings.seed, KINDS.index(kind), trial])
     records = []
 
-    # With very large steps, weights overflow; see measure
-    with np.errstate(all="ignore"):
-        for retraining, train in TRAINING.items():
-            # One original and one target for all methods that share an optimiser
+    for retraining, train in TRAINING.items():
+        # One original and one target for all methods that share an optimiser
+        with np.errstate(all="ignore"):  # with very large steps, weights overflow
             original = train(everybody, settings, rng)
             request = Request(original, rows.retain, rows.forget, settings)
             target = METHODS[retraining](request, rng)
-            if not np.isfinite(target.weights_).all():
-                raise SettingsError("retraining diverges; try a smaller --learning-rate")
-            target_seen = look_at(target, rows.forget)
+        if not np.isfinite(target.weights_).all():
+            raise SettingsError("retraining diverges; try a smaller --learning-rate")
+        target_seen = look_at(target, rows.forget)
 
-            for name, method in METHODS.items():
-                if retraining_of(name) != retraining:
-                    continue  # its turn is with the other optimiser
+        for name, method in METHODS.items():
+            if retraining_of(name) != retraining:
+                continue  # its turn is with the other optimiser
 
-                # Answer. That weights are not finite is said once, on the page
-                with warnings.catch_warnings():
-                    warnings.filterwarnings("ignore", "the weights are not finite")
-                    model, seconds = timed(method, request, rng=rng, repeats=1)
-
-                # Measure
-                record = {"request": kind, "method": name, "seconds": seconds}
-                record.update(measure(model, target, rows))
-                record["seen"] = look_at(model, rows.forget)
-                record["target_seen"] = target_seen
-                records.append(record)
+            model, seconds = timed_answer(method, request, rng)
+            record = {"request": kind, "method": name, "seconds": seconds}
+            record.update(measure(model, target, rows))
+            record["seen"] = look_at(model, rows.forget)
+            record["target_seen"] = target_seen
+            records.append(record)
 
     return records
 
