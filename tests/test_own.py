@@ -99,6 +99,8 @@ def test_which_columns_are_features(here):
     chosen = cohort_of(PLAIN, features=" blood sugar , age,clinic")
     assert list(chosen.features.columns) == ["blood sugar", "age", "clinic"]
     assert chosen.features.equals(cohort_of(PLAIN, features=list(chosen.features)).features)
+    row_numbers = TABLE.drop(columns="clinic").to_csv()  # have no name, and are no data
+    assert list(cohort_of(row_numbers, features="").features.columns) == ["age", "blood sugar"]
     words = TABLE.assign(patient=[f"MRN-2024-{number:07d}" for number in range(len(TABLE))])
     words["visit"] = "2024-01-31"
     text = words.drop(columns="clinic").to_csv(index=False)
