@@ -635,6 +635,14 @@ def test_the_figure_of_the_certificate(sequence, settings):
     assert 0 < n_forced[mu.CLINIC] < 15  # or this test would show nothing
 
 
+def test_the_observer_of_batches_is_another_one(sequence):
+    observed = sequence[1]
+    assert list(observed) == [(kind, n) for kind in mu.SEQUENCES for n in (1, mu.BATCH)]
+    for (_, n_leavers), people in observed.items():
+        assert len(people) % n_leavers == 0
+        assert (people.guess_age.nunique() == 1) == (n_leavers == 1)
+
+
 def test_how_many():
     assert mu.how_many(0, "retrain") == "no retrain"
     assert mu.how_many(1, "retrain") == "1 retrain"
@@ -663,12 +671,15 @@ def test_the_figure_of_what_a_removal_reveals(sequence, settings):
             assert_allclose(line.get_xydata(), ends)
         assert len(ax.lines) == len(people) > 0
 
-        # The grid below: age and glucose, found and guessed
-        shown = {number for text in grid.texts for number in numbers(text.get_text())}
-        for prefix in ("found_", "guess_"):
-            for column in ("age", "glucose"):
+        # The grid below, column by column
+        expected = []
+        for column, unit in (("age", "years"), ("glucose", "mg/dL")):
+            for prefix in ("found_", "guess_"):
                 error = np.median(np.abs(people[prefix + column] - people[column]))
-                assert min(abs(number - error) for number in shown) <= 0.0501
+                expected.append(f"{error:.1f} {unit}")
+        assert [text.get_text() for text in grid.texts] == expected
+        headings = [label.get_text() for label in grid.get_xticklabels()]
+        assert headings == ["age, median error", "glucose, median error"]
 
 
 def observed_with_errors(random_error, clinic_error):
