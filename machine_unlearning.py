@@ -4511,7 +4511,7 @@ def reveals_figure(observed, settings):
     finding = reveals_finding(observed)
     fig, axes = new_figure(6.6, finding, explanation, 2, 2, height_ratios=[4, 1])
 
-    row_names = [["two versions", "best guess"], False]  # named once, on the left
+    row_names = [["two versions", "best guess"], None]  # named once, on the left
     titles = ["Random patients", "A clinic, enlarged"]
     for kind, title, names, column in zip(SEQUENCES, titles, row_names, axes.T):
         people = observed[kind, 1]
