@@ -100,6 +100,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import NullLocator
 from PIL import Image
 
 log = logging.getLogger("machine_unlearning")  # says what takes long, if anybody listens
@@ -437,7 +438,6 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         penalty = self.l2 / 2 * (self.weights_ @ self.weights_)
         return self.losses(X, y).mean() + penalty
 
-    @underflow_is_zero
     def backpropagate(self, X, y):
         """Gradient (P,) of the summed losses of X (n, d), y (n,) of 0 and 1: the chain rule."""
         W2 = self.unpack().W2
@@ -470,20 +470,27 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             return sum(threads.map(lambda rows: self.backpropagate(X[rows], y[rows]), blocks))
 
+    def mean_gradient(self, X, y):
+        """Gradient (P,) of the objective on X (n, d), y (n,) of 0 and 1."""
+        return self.summed_gradient(X, y) / len(X) + self.l2 * self.weights_
+
+    @underflow_is_zero
+    def move(self, X, y, rate, epochs):
+        """Move all weights against the gradient, downhill, or uphill if rate < 0; in place."""
+        y = self.encode(y)
+        for _ in range(epochs):
+            self.weights_ -= rate * self.mean_gradient(X, y)
+        self.warn_if_diverged()
+
+    @underflow_is_zero
     def gradient(self, X, y):
         """Gradient (P,) of the objective on X (n, d), y (n,) with respect to all weights."""
-        total = self.summed_gradient(X, self.encode(y))
-        return total / len(X) + self.l2 * self.weights_
-
-    def step(self, X, y, rate):
-        """One epoch: move all weights against the gradient, downhill; uphill if rate < 0."""
-        self.weights_ -= rate * self.gradient(X, y)
+        return self.mean_gradient(X, self.encode(y))
 
     def descend(self, X, y, epochs):
         """Continue training on X (n, d), y (n,), in place; returns self."""
-        for _ in range(epochs):
-            self.step(X, y, self.learning_rate)
-        return self.warn_if_diverged()
+        self.move(X, y, self.learning_rate, epochs)
+        return self
 
     def fit(self, X, y):
         """Train from scratch on X (n, d), y (n,) by full-batch gradient descent; returns self.
@@ -508,9 +515,8 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         check_finite("multiplier", multiplier)
         X, y = self.check_later_input(X_forget, y_forget)
         uphill = -self.learning_rate * multiplier
-        for _ in range(epochs):
-            self.step(X, y, uphill)
-        return self.warn_if_diverged()
+        self.move(X, y, uphill, epochs)
+        return self
 
     # What scikit-learn expects of a classifier, so that clone, score and pipelines work
 
@@ -583,11 +589,10 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         return X, y
 
     def warn_if_diverged(self):
-        """A ConvergenceWarning if the weights are not finite; returns self."""
+        """A ConvergenceWarning if the weights are not finite."""
         if not np.isfinite(self.weights_).all():
             message = "the weights are not finite any more: a smaller step size may help"
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
-        return self
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -912,7 +917,7 @@ BORDER_LINE = {"color": INK, "linewidth": 1.8}  # where a model's p is 0.5
 SMALL = {"s": 160, "alpha": 0.6, "linewidth": 0}
 RINGED = {"s": 380, "linewidth": 0.9, "edgecolor": INK, "zorder": 3}
 LARGE = {"s": 420, "linewidth": 0.8, "edgecolor": "white", "zorder": 3}  # judged differently
-CROSS = {"s": 420, "linewidth": 1.9, "color": INK, "marker": "x", "zorder": 4}
+CROSS = {"s": 420, "linewidth": 1.5, "color": INK, "marker": "x", "zorder": 4}
 RING_KEY = {"color": INK, "marker": "o", "markerfacecolor": "none"}
 LARGE_KEY = {"color": GREY, "marker": "o", "markersize": 9}
 CROSS_KEY = {"color": INK, "marker": "x", "markeredgewidth": 1.9}
@@ -1033,7 +1038,7 @@ def balanced(words, size, weight):
 def example(comparison):
     """Which data a figure shows: "400 synthetic patients, seed 42"."""
     n = len(comparison.data.train.y)
-    source = shortened(comparison.data.source, 4)
+    source = shortened(comparison.data.source, 5)
     return f"{n:,} {source}, seed {comparison.settings.seed}"
 
 
@@ -1240,7 +1245,7 @@ def add_key(ax, data, marks=(), others=()):
     for label, look in marks:
         handles.append(Line2D([], [], linestyle="", label=label, **look))
     handles.append(Line2D([], [], **BORDER_LINE, label="the model's border"))
-    handles.append(Line2D([], [], **TARGET_LINE, label="the target's"))
+    handles.append(Line2D([], [], **TARGET_LINE, label="the target's border"))
     add_legend(ax, [*handles, *others])
 
 
@@ -1271,6 +1276,24 @@ def times_the_gap(results):
     """The gap that ascent leaves, in multiples of the gap that doing nothing leaves; in words."""
     times = results.gap_to_retrained[ASCENT] / max(results.gap_to_retrained[NAIVE], 1e-12)
     return f"{times:,.0f}" if times >= 9.95 else f"{times:.2g}"
+
+
+def what_ascent_does(comparison):
+    """What gradient ascent has done to the model, judged on the test set; in words.
+
+    "breaks" is for 20 points and more: a wrong answer more for every fifth patient.
+    """
+    results = comparison.results
+    right = results.test_accuracy[ASCENT]
+    target = results.test_accuracy[RETRAIN]
+
+    if check_answers(comparison).holds["useful"]:
+        times = times_the_gap(results)
+        return f"Gradient ascent ends {times} times as far from the target as doing nothing"
+    if right < 0.5 <= target - 0.2:
+        return f"Gradient ascent makes the model worse than a coin toss: {right:.0%} right"
+    verb = "breaks" if right <= target - 0.2 else "harms"
+    return f"Gradient ascent {verb} the model: {right:.0%} right instead of {target:.0%}"
 
 
 def draw_gap_panel(ax, gaps, others):
@@ -1309,16 +1332,9 @@ def performance_figure(comparison):
 
     # What was found, and how to read it
     n = len(data.asked)
-    right = results.test_accuracy.map("{:.0%}".format)
-    times = times_the_gap(results)
+    finding = what_ascent_does(comparison)
     if not has_learned(comparison):
         finding = no_verdict(comparison)
-    elif checks.holds["useful"]:
-        finding = f"Gradient ascent ends {times} times as far from a retrained model as doing "
-        finding += "nothing"
-    else:
-        finding = f"Forgetting {n:,} by gradient ascent breaks the model: {right[ASCENT]} right "
-        finding += f"instead of {right[RETRAIN]}"
     size = "no larger than theirs" if checks.holds["nothing"] else "larger than theirs"
     explanation = (
         f"{example(comparison)}. The target is a model retrained without {whom}; the green band "
@@ -1337,14 +1353,14 @@ def performance_figure(comparison):
         unit = "seconds"
         durations = results.seconds
     draw_bars(time_panel, "Time", durations, "{:.1f}", durations.max(), accuracy=False)
-    time_panel.set_xlabel(f"{unit}\nto answer\nthe request", loc="left")
+    time_panel.set_xlabel(f"{unit}\nof computing", loc="left")
 
     # Accuracies
     aim = aim_of_forgetting(comparison)
     draw_bars(test_panel, "Test accuracy", results.test_accuracy)
     draw_bars(forget_panel, "Forget accuracy", results.forget_accuracy)
     test_panel.set_xlabel(f"right, of\n{len(data.test.y):,} never seen", loc="left")
-    forget_panel.set_xlabel(f"right, of {n:,};\ntarget {aim}", loc="left")
+    forget_panel.set_xlabel(f"right, of the {n:,};\ntarget {aim}", loc="left")
 
     # The gap; the retrained model's own is 0, so its row shows those of the ten others
     draw_gap_panel(gap_panel, results.gap_to_retrained, others)
@@ -1379,16 +1395,14 @@ def boundaries_figure(comparison):
 
     # What was found, and how to read it
     finding = (
-        f"Gradient ascent differs from retraining on {len(differs[ASCENT]):,} of {n:,} {noun}, "
-        f"deletion on {len(differs[NAIVE]):,}"
+        f"Gradient ascent disagrees with retraining on {len(differs[ASCENT]):,} of {n:,} {noun}"
     )
     class_0, class_1 = class_names(data)
-    explanation = f"{example(comparison)}. Shaded: how sure a model is of {class_0} (blue) or "
-    explanation += f"{class_1} (orange). "
-    if len(differs[NAIVE]) == 0:
-        explanation += "Naive deletion: the same predictions are not the same model."
-    else:
-        explanation += f"The target is the model retrained without {the_asked(data)}."
+    explanation = (
+        f"{example(comparison)}. Shaded: how sure a model is of {class_0} (blue) or {class_1} "
+        f"(orange). The target is retrained without {the_asked(data)}; naive deletion is the "
+        "original, unchanged."
+    )
     fig, axes = new_figure(8.1, finding, explanation, 2, 2, sharex=True, sharey=True)
     add_key(axes[0, 0], data, [("large: differs from the target", LARGE_KEY)])
 
@@ -1403,6 +1417,8 @@ def boundaries_figure(comparison):
         verdict = f"differs on {len(differs[name]):,}"
         if name == RETRAIN:
             verdict = "the target"
+        if name == NAIVE:
+            verdict = "the original, unchanged"
         ax.set_title(name, color=color)
         ax.set_title(verdict, color=color, loc="right", weight="normal")
     return fig
@@ -1510,17 +1526,19 @@ def patients_figure(comparison, n_rows=15):
     classes = [shortened(name, 1.6) for name in data.classes]
 
     # What was found, and how to read it
-    flipped = results.predictions_changed.astype(int)
-    harmed = int(results.newly_wrong[ASCENT])
+    flipped = results.predictions_changed
+    harmed = results.newly_wrong[ASCENT]
     by_retraining = f"{flipped[RETRAIN]:,}" if flipped[RETRAIN] else "none"
     finding = (
         f"Gradient ascent flips {flipped[ASCENT]:,} of {n:,} predictions, retraining "
         f"{by_retraining}"
     )
+    answers = [answer_column(name, models, rows) for name in (ORIGINAL, RETRAIN, ASCENT)]
+    flipped_here = len(answers[-1].framed)
     explanation = (
-        f"{example(comparison)}: the first {len(asked)} who asked, and each model's probability of "
-        f"{classes[1]}. ×: wrong; framed: flipped. Flips from right to wrong: {harmed:,} of "
-        f"{flipped[ASCENT]:,}."
+        f"{example(comparison)}: the first {len(asked)} who asked, and how probable each model "
+        f"finds {classes[1]}. Framed: flipped, {flipped_here} of these {len(asked)}; ×: wrong. Of "
+        f"all {flipped[ASCENT]:,} flips, {harmed:,} are new errors."
     )
 
     # Who they are, what they have, what the models say
@@ -1528,7 +1546,6 @@ def patients_figure(comparison, n_rows=15):
     who = Column("Patient", ids, white(ids))
     features = feature_columns(data.features, asked)
     actual = Column("Actual", [classes[label] for label in rows.y], rows.y)
-    answers = [answer_column(name, models, rows) for name in (ORIGINAL, RETRAIN, ASCENT)]
 
     # As many features as there is room for
     left = as_wide_as_needed([who])
@@ -1538,6 +1555,7 @@ def patients_figure(comparison, n_rows=15):
 
     fig, ax = new_figure(0.31 * len(asked) + 2, finding, explanation)
     draw_grid(ax, None, left + right, SHADES)
+    ax.set_title(f"probability of {classes[1]}, as seen by", loc="right", weight="normal")
     for heading in ax.get_xticklabels():
         name = heading.get_text().replace("\n", " ")
         heading.set(weight="bold", color=COLORS.get(name, INK))
@@ -1595,20 +1613,7 @@ def demo_finding(comparison):
     n_others = len(comparison.others)
 
     # What has ascent done to the model?
-    if holds["useful"]:
-        gap = points(results.gap_to_retrained[ASCENT])
-        times = times_the_gap(results)
-        ascent = (
-            f"Gradient ascent ends {gap} points from the target, {times} times as far as doing "
-            "nothing."
-        )
-    else:
-        right = percent(results.test_accuracy[ASCENT])
-        target = percent(results.test_accuracy[RETRAIN])
-        ascent = (
-            f"Gradient ascent breaks the model: it gets {right} of the test set right, instead of "
-            f"{target}."
-        )
+    ascent = f"{what_ascent_does(comparison)}."
 
     # What should forget accuracy be?
     right = percent(results.forget_accuracy[ASCENT])
@@ -1926,10 +1931,11 @@ def wisconsin(settings, rng):
     """
     bunch = load_breast_cancer(as_frame=True)
     features = bunch.data[["worst area", "worst smoothness"]]
-    features.columns = ["Worst area (mean of 3 largest)", "Worst smoothness (mean of 3 largest)"]
+    features.columns = ["Worst area", "Worst smoothness"]
     y = (bunch.target == 0).to_numpy(int)  # there, 0 is malignant
     classes = ("Benign", "Malignant")
-    return Cohort(features, y, classes, StandardScaler(), "real patients (Wisconsin)")
+    source = "real patients, Wisconsin (worst: mean of 3 largest)"
+    return Cohort(features, y, classes, StandardScaler(), source)
 
 
 def basic(settings):
@@ -2237,18 +2243,19 @@ def sweep_headline(doses, comparison):
 
     effect = "leads away again"
     if largest_dose.test_accuracy < 0.5:
-        effect = f"breaks the model: {largest_dose.test_accuracy:.0%} correct"
-    return f"A small dose of gradient ascent nears the target, a large one {effect}"
+        effect = "breaks the model"
+    return f"A little gradient ascent nears the target, a lot {effect}"
 
 
 def compared_with_seeds(here, accuracies):
     """How a forget accuracy after ascent compares with those of other seeds; in words."""
     of_ascent = accuracies[ASCENT]
+    n = len(of_ascent)
     if here > of_ascent.max():
-        return f"milder than all {len(of_ascent)}"
+        return f"milder than all {n}"
     if here < of_ascent.min():
-        return f"harsher than all {len(of_ascent)}"
-    return f"milder than {(of_ascent < here).sum()} of {len(of_ascent)}"
+        return f"harsher than all {n}"
+    return f"milder than {(of_ascent < here).sum()} of {n}"
 
 
 def set_dose_axis(ax, title, doses):
@@ -2257,16 +2264,16 @@ def set_dose_axis(ax, title, doses):
     low = 10 ** np.floor(np.log10(seen.min()))
     high = 10 ** np.ceil(np.log10(seen.max()))
     ax.set_title(title)
-    ax.set(xscale="log", xlim=(low, high), xlabel="dose, each tick 10 times more")
+    ax.set(xscale="log", xlim=(low, high))
+    ax.set_xlabel("dose, each tick 10 times more", loc="left")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.minorticks_off()
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
 def set_percent_axis(ax):
     """A vertical axis from 0 to 100%, with the line of 50%."""
-    ax.axhline(0.5, **HALF_LINE, zorder=0)
-    ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1])
-    ax.yaxis.set_major_formatter("{x:.0%}")
+    ax.axhline(0.5, **HALF_LINE, zorder=0, label="coin toss")
+    ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1], yticklabels=["0%", "50%", "100%"])
 
 
 DIAMOND = {  # our example
@@ -2279,49 +2286,62 @@ DIAMOND = {  # our example
 }
 
 
+def add_panel_key(ax):
+    """The key of one panel, below it."""
+    below = {"loc": "upper left", "bbox_to_anchor": (0, 0), "borderaxespad": 4}  # lines of text
+    ax.legend(**below, borderpad=0, labelspacing=0.3)
+
+
 def draw_gap_over_dose(ax, doses, comparison):
-    """The gap in points of probability, beside ten other retrains and doing nothing."""
+    """The gap in points of probability, beside other retrains and doing nothing."""
     smallest = 0.01  # points; 0 has no place on a log scale
-    nothing = 100 * comparison.results.gap_to_retrained[NAIVE]
+    settings = comparison.settings
+    dose = settings.unlearn_epochs * settings.multiplier
+    results = (100 * comparison.results.gap_to_retrained).clip(lower=smallest)
     gaps = (100 * doses.gap_to_retrained).clip(lower=smallest)
     others = 100 * gaps_to_others(comparison.models[RETRAIN], comparison)
     others = others.clip(smallest)
 
-    ax.axhspan(others.min(), others.max(), color=GREEN_TINT, label="ten other retrains")
-    ax.axhline(max(nothing, smallest), color=GREY, linewidth=1.2, label="nothing done")
-    ax.scatter(doses.dose, gaps, color=RED, s=24)
+    ax.scatter(doses.dose, gaps, color=RED, s=24, label="gradient ascent")
+    ax.scatter(dose, results[ASCENT], **DIAMOND, label="our example")
+    ax.axhline(results[NAIVE], color=GREY, linewidth=1.2, label="nothing done")
+    band = {"color": GREEN_TINT, "zorder": 0, "label": f"{len(others)} other retrains"}
+    ax.axhspan(others.min(), others.max(), **band)
     ax.set(yscale="log", ylim=(smallest, 110), yticks=[0.01, 0.1, 1, 10, 100])
     ax.yaxis.set_major_formatter("{x:g}")
-    set_dose_axis(ax, "Gap to the target, points", doses)
+    ax.yaxis.set_minor_locator(NullLocator())
+    set_dose_axis(ax, "Gap to the target, in points", doses)
+    add_panel_key(ax)
 
 
 def draw_accuracy_over_dose(ax, doses, comparison):
-    """Both accuracies, and a diamond at the setting of the comparison."""
+    """Both accuracies after ascent."""
     settings = comparison.settings
     accuracy = comparison.results.forget_accuracy
     dose = settings.unlearn_epochs * settings.multiplier
 
-    test = {"color": PALE, "s": 64, "label": "ascent, on the test set"}
-    forget = {"color": RED, "s": 24, "label": "ascent, on those who asked"}
-    ax.scatter(doses.dose, doses.test_accuracy, **test)
+    test = {"color": INK, "marker": "_", "s": 60, "label": "on the test set"}
+    forget = {"color": RED, "s": 24, "label": f"on {the_asked(comparison.data)}"}
     ax.scatter(doses.dose, doses.forget_accuracy, **forget)
-    ax.scatter(dose, accuracy[ASCENT], **DIAMOND, label="our example")
+    ax.scatter(doses.dose, doses.test_accuracy, **test)
+    ax.scatter(dose, accuracy[ASCENT], **DIAMOND)
     ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0, label="the target")
     set_percent_axis(ax)
-    set_dose_axis(ax, f"Accuracy, seed {settings.seed}", doses)
+    set_dose_axis(ax, "Right after ascent", doses)
+    add_panel_key(ax)
 
 
-def draw_accuracy_over_seeds(ax, accuracies, here):
-    """A dot per seed and model, and a diamond at the accuracy of our example after ascent."""
-    colors = [COLORS.get(name, PALE) for name in accuracies]
-    sns.swarmplot(accuracies, ax=ax, size=4, palette=colors, warn_thresh=1)  # no warnings
-    position = list(accuracies).index(ASCENT)
-    ax.scatter(position, here, **DIAMOND)
+def draw_accuracy_over_seeds(ax, accuracies, comparison):
+    """The accuracy on the forget set after ascent: a dot per seed."""
+    accuracy = comparison.results.forget_accuracy
+    of_ascent = accuracies[[ASCENT]]
+    sns.swarmplot(of_ascent, ax=ax, size=5, palette=[RED], warn_thresh=1)  # no warnings
+    ax.scatter(0, accuracy[ASCENT], **DIAMOND)
+    ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0)
     set_percent_axis(ax)
-    names = [name.replace(" ", "\n") for name in accuracies]
-    ax.set_xticks(range(3), names)
-    ax.set_title("Forget accuracy")
-    ax.set(xlabel="", xlim=(-0.6, 2.6))
+    ax.set_xticks([0], [f"a dot for each\nof {len(of_ascent)} seeds"])
+    ax.set_title("Other seeds")
+    ax.set(xlabel="", xlim=(-0.6, 0.6))
 
 
 @in_our_style()
@@ -2329,27 +2349,20 @@ def sweep_figure(doses, accuracies, comparison):
     """The gap and both accuracies over the dose, and forget accuracy over the seed."""
     settings = comparison.settings
     here = comparison.results.forget_accuracy[ASCENT]
-    setting = f"{settings.unlearn_epochs} × {settings.multiplier:g}"
 
     # What was found, and how to read it
     finding = sweep_headline(doses, comparison)
     explanation = (
-        f"{example(comparison)}. The dose is epochs × multiplier, in {len(doses)} settings. Right: "
-        f"{setting} with {len(accuracies)} seeds; our example, seed {settings.seed}, is "
-        f"{compared_with_seeds(here, accuracies)}."
+        f"{example(comparison)}. Dose: epochs of ascent × step size. Our example, "
+        f"{settings.unlearn_epochs} × {settings.multiplier:g}, is "
+        f"{compared_with_seeds(here, accuracies)} with other seeds."
     )
-    fig, axes = new_figure(5.2, finding, explanation, 1, 3, width_ratios=[5, 5, 4.5])
+    fig, axes = new_figure(5.4, finding, explanation, 1, 3, width_ratios=[5, 5, 2.6])
     gap_panel, accuracy_panel, seed_panel = axes
 
     draw_gap_over_dose(gap_panel, doses, comparison)
     draw_accuracy_over_dose(accuracy_panel, doses, comparison)
-    draw_accuracy_over_seeds(seed_panel, accuracies, here)
-
-    # The key, for all panels
-    accuracy_handles, _ = accuracy_panel.get_legend_handles_labels()
-    gap_handles, _ = gap_panel.get_legend_handles_labels()
-    coin_toss = Line2D([], [], **HALF_LINE, label="coin toss")
-    add_legend(gap_panel, [*accuracy_handles, *gap_handles, coin_toss])
+    draw_accuracy_over_seeds(seed_panel, accuracies, comparison)
     return fig
 
 
@@ -2465,44 +2478,43 @@ def film_headline(path):
 
 
 class Curve:
-    """A panel of the film: what has been measured so far, and the latest value in its title."""
+    """A panel of the film: what has been measured so far, and the latest value in its title.
 
-    def __init__(self, ax, title, values, color, form):
+    From the epoch that is nearest to the target on, a line marks it. All parts are animated: the
+    film draws them, not Matplotlib.
+    """
+
+    def __init__(self, ax, title, values, color, form, nearest):
         self.values = values  # a Series, by epoch
         self.form = form  # value -> words
-        moving = {"color": color, "animated": True}  # drawn by the film, not with the frame
-        (self.line,) = ax.plot(0, values[0], linewidth=2.4, **moving)
-        (self.dot,) = ax.plot(0, values[0], marker="o", clip_on=False, **moving)
+        self.nearest = nearest
+        (self.line,) = ax.plot(0, values[0], linewidth=2.4, color=color, animated=True)
+        (self.dot,) = ax.plot(0, values[0], "o", color=color, clip_on=False, animated=True)
+        self.mark = ax.axvline(nearest, color=GREEN, linewidth=1.2, animated=True)
         ax.set_title(title)
         self.number = ax.set_title(" ", color=color, loc="right")
         ax.set_xlim(0, max(values.index[-1], 1))
 
     def show(self, epoch):
-        """Draw it up to this epoch."""
+        """Bring it to an epoch; returns its parts, to be drawn."""
         so_far = self.values.loc[:epoch]
         self.line.set_data(so_far.index, so_far)
         self.dot.set_data([epoch], [so_far[epoch]])
         self.number.set_text(self.form(so_far[epoch]))
+        self.mark.set_visible(epoch >= self.nearest)
+        return [self.mark, self.line, self.dot, self.number]
 
 
 def draw_curves(axes, path, comparison):
     """Three panels over the epochs, each with its target; returns the curves, still empty."""
     results = comparison.results
     whom = the_asked(comparison.data)
+    nearest = path.gap_to_retrained.idxmin()
     smallest = 0.001  # points; 0 has no place on a log scale
     others = (100 * gaps_to_others(comparison.models[RETRAIN], comparison)).clip(smallest)
     gaps = (100 * path.gap_to_retrained).clip(lower=smallest)
-
-    # Both accuracies
-    curves = [
-        Curve(axes["test"], "Test accuracy", path.test_accuracy, INK, "{:.0%}".format),
-        Curve(axes["forget"], f"Accuracy on {whom}", path.forget_accuracy, RED, "{:.0%}".format),
-        Curve(axes["gap"], "Gap to the target", gaps, RED, "{:.2f} points".format),
-    ]
-    for name in ("test", "forget"):
-        set_percent_axis(axes[name])
-        axes[name].axhline(results[f"{name}_accuracy"][RETRAIN], **TARGET_LINE, zorder=1)
-        axes[name].set_xticklabels([])
+    test = path.test_accuracy
+    forget = path.forget_accuracy
 
     # The gap, from the power of ten below all of them to 100 points
     lowest = np.floor(np.log10(min(gaps.min(), others.min())))
@@ -2510,11 +2522,25 @@ def draw_curves(axes, path, comparison):
     gap = axes["gap"]
     gap.axhspan(others.min(), others.max(), color=GREEN_TINT)
     gap.axhline(gaps[0], color=GREY, linewidth=1.2)
-    gap.set(yscale="log", ylim=(ticks[0], 110), yticks=ticks, xlabel="epochs of ascent")
+    gap.set(yscale="log", ylim=(ticks[0], 110), yticks=ticks)
     gap.yaxis.set_major_formatter("{x:g}")
-    gap.minorticks_off()
-    gap.set_ylabel("each tick\n10 times more")
-    return curves
+    gap.yaxis.set_minor_locator(NullLocator())
+
+    # Both accuracies
+    for name in ("test", "forget"):
+        set_percent_axis(axes[name])
+        axes[name].axhline(results[f"{name}_accuracy"][RETRAIN], **TARGET_LINE, zorder=1)
+
+    # The panels lie above each other; the lowest one names the epochs
+    axes["forget"].set_xlabel("epochs of ascent")
+    for name in ("gap", "test"):
+        axes[name].set_xticklabels([])
+
+    return [
+        Curve(axes["gap"], "Gap (log scale)", gaps, RED, "{:.2f} points".format, nearest),
+        Curve(axes["test"], "Test accuracy", test, INK, "{:.0%}".format, nearest),
+        Curve(axes["forget"], f"Accuracy on {whom}", forget, RED, "{:.0%}".format, nearest),
+    ]
 
 
 def in_one_palette(pictures):
@@ -2549,16 +2575,17 @@ def film_frame(comparison, path):
     )
     fig, panels = new_page(5.8, film_headline(path), explanation)
     axes = panels.subplot_mosaic(
-        [["map", "test"], ["map", "forget"], ["map", "gap"]],
+        [["map", "gap"], ["map", "test"], ["map", "forget"]],
         width_ratios=[5, 4],
-        height_ratios=[2, 2, 3],
+        height_ratios=[4, 2, 2],
     )
 
     # The key
     marks = [("asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)]
-    band = Patch(color=GREEN_TINT, label="ten other retrains")
+    band = Patch(color=GREEN_TINT, label=f"{len(comparison.others)} other retrains")
     line = Line2D([], [], color=GREY, linewidth=1.2, label="nothing done")
-    add_key(axes["map"], data, marks, [band, line])
+    mark = Line2D([], [], color=GREEN, linewidth=1.2, label="closest")
+    add_key(axes["map"], data, marks, [band, line, mark])
 
     # The map, still without a model
     draw_map(axes["map"], comparison)
@@ -2605,8 +2632,7 @@ def film_of_ascent(comparison, path):
         moving = sorted(axes["map"].collections, key=Artist.get_zorder)
         moving.append(clock)
         for curve in curves:
-            curve.show(epoch)
-            moving += [curve.line, curve.dot, curve.number]
+            moving += curve.show(epoch)
 
         # On the picture of what does not move, draw what does. All patients are drawn again, since
         # the new shading of the map has covered them
@@ -4485,7 +4511,7 @@ def reveals_figure(observed, settings):
     finding = reveals_finding(observed)
     fig, axes = new_figure(6.6, finding, explanation, 2, 2, height_ratios=[4, 1])
 
-    row_names = [["two versions", "best guess"], False]  # named once, on the left
+    row_names = [["two versions", "best guess"], None]  # named once, on the left
     titles = ["Random patients", "A clinic, enlarged"]
     for kind, title, names, column in zip(SEQUENCES, titles, row_names, axes.T):
         people = observed[kind, 1]
