@@ -11,6 +11,7 @@ import shlex
 from functools import cache, partial
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import COMMANDS, ROOT, numbers
 from scipy.stats import norm
@@ -27,9 +28,15 @@ README, GUIDE = TEXTS.values()
 
 
 @cache
+def trials():
+    """All trials of the whole study; they take a minute or two."""
+    return mu.run_trials(mu.settings_for("study", quiet=True))
+
+
+@cache
 def study():
-    """The table of the whole study; it takes a minute or two."""
-    return mu.attack_all(mu.run_trials(mu.settings_for("study", quiet=True)))
+    """The table of the whole study."""
+    return mu.attack_all(trials())
 
 
 @cache
@@ -331,6 +338,14 @@ def test_the_verdicts_and_times_of_the_long_experiments():
     assert one_by_one.loc[mu.NEWTON].between(0.03, 0.2).all()
     assert one_by_one.loc[mu.SISA].between(0.3, 0.7).all()
     assert one_by_one.loc[mu.HEAD].between(0.003, 0.04).all()
+
+
+@pytest.mark.slow
+def test_with_eight_decimals_no_verdict_changes(monkeypatch):
+    """The script says so of four seeds; this is one of them."""
+    usual = study().caught
+    monkeypatch.setattr(mu, "DECIMALS", 8)
+    pd.testing.assert_series_equal(mu.attack_all(trials()).caught, usual)
 
 
 def test_what_a_certificate_permits():
