@@ -428,6 +428,15 @@ def test_the_readmes_command_for_own_data_runs(tmp_path, monkeypatch, capsys):
     assert len(list((tmp_path / "output").glob("own_*.png"))) == 2
 
 
+def test_all_commands_are_understood():
+    commands = re.findall(r"`python machine_unlearning.py ?([^`]*)`", README + GUIDE)
+    exercises = README.split("## Exercises")[1].split("\n## ")[0]
+    commands += re.findall(r"^\d\. `([^`]+)`", exercises, re.M)
+    assert len(commands) >= 8
+    for command in commands:
+        mu.parse(shlex.split(command))
+
+
 def test_requirements_and_script_header_agree():
     header = (ROOT / "machine_unlearning.py").read_text(encoding="utf-8").split("# ///")[1]
     required = (ROOT / "requirements.txt").read_text().split()
