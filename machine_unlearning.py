@@ -1236,8 +1236,11 @@ def add_legend(ax, handles, side="upper"):
     ax.figure.legend(handles=handles, loc=f"outside {side} left", ncols=n_columns)
 
 
-def add_key(ax, data, marks=(), others=()):
-    """The legend of all maps: classes, marks as (label, look), the two borders, other handles."""
+def add_key(ax, data, marks=(), others=(), target="the target's border"):
+    """The legend of all maps: classes, marks as (label, look), the two borders, other handles.
+
+    target: what the dashed line is called.
+    """
     handles = []
     for name, look in zip(class_names(data), CLASS_LOOKS):
         label = " " + name  # Matplotlib ignores a label that begins with _
@@ -1245,7 +1248,7 @@ def add_key(ax, data, marks=(), others=()):
     for label, look in marks:
         handles.append(Line2D([], [], linestyle="", label=label, **look))
     handles.append(Line2D([], [], **BORDER_LINE, label="the model's border"))
-    handles.append(Line2D([], [], **TARGET_LINE, label="the target's border"))
+    handles.append(Line2D([], [], **TARGET_LINE, label=target))
     add_legend(ax, [*handles, *others])
 
 
@@ -1312,7 +1315,7 @@ def draw_gap_panel(ax, gaps, others):
             size = 16
         else:
             x = np.array([gaps[name]])
-            size = 70
+            size = 40
         look = {"s": size, "color": COLORS.get(name, GREY), "clip_on": False}
         ax.scatter(x.clip(smallest), np.full(len(x), row), **look)
 
@@ -1366,12 +1369,13 @@ def performance_figure(comparison):
     draw_gap_panel(gap_panel, results.gap_to_retrained, others)
     numbers = results.gap_to_retrained.map(points)
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
+    numbers[NAIVE] += "\ninside" if checks.holds["nothing"] else "\noutside"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
-    gap_panel.set_xlabel("points of probability,\neach tick 10 times farther", loc="left")
+    gap_panel.set_xlabel("percentage points,\neach tick 10 times farther", loc="left")
 
     # What each model is, below its name
-    meanings = ["before the request", "the target", "weights untouched", "climbs their loss"]
+    meanings = ["before the request", "the target", "nothing forgotten", "climbs their loss"]
     names = [f"{name}\n{meaning}" for name, meaning in zip(results.index, meanings)]
     time_panel.set_yticks(range(len(names)), names, linespacing=1.3)
     time_panel.figure.align_xlabels()
@@ -1404,7 +1408,7 @@ def boundaries_figure(comparison):
         "original, unchanged."
     )
     fig, axes = new_figure(8.1, finding, explanation, 2, 2, sharex=True, sharey=True)
-    add_key(axes[0, 0], data, [("large: differs from the target", LARGE_KEY)])
+    add_key(axes[0, 0], data, [("large: judged unlike the target", LARGE_KEY)])
 
     for ax, name in zip(axes.flat, models):
         draw_map(ax, comparison, models[name])
@@ -1415,6 +1419,8 @@ def boundaries_figure(comparison):
         # Two titles: whose map on the left, what it shows on the right
         color = COLORS.get(name, INK)
         verdict = f"differs on {len(differs[name]):,}"
+        if len(differs[name]) > n / 2:
+            verdict += ": sides swapped"
         if name == RETRAIN:
             verdict = "the target"
         if name == NAIVE:
@@ -1445,7 +1451,7 @@ def concrete_figure(comparison):
     )
     fig, axes = new_figure(8.5, finding, explanation, 2, 2)
     who, before, after, bars = axes.flat
-    add_key(who, data, [("asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
+    add_key(who, data, [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
 
     # Who asked?
     draw_map(who, comparison)
@@ -1454,7 +1460,10 @@ def concrete_figure(comparison):
     who.set_title(f"Who asks to be forgotten:\n{len(asked):,} of {len(data.train.y):,}")
 
     # Right and wrong, before and after
-    panels = {ORIGINAL: (before, "Before"), ASCENT: (after, "After gradient ascent")}
+    panels = {
+        ORIGINAL: (before, f"Before (it saw {whom})"),
+        ASCENT: (after, "After gradient ascent"),
+    }
     for name, (ax, when) in panels.items():
         wrong = models[name].predict(data.forget.X) != data.forget.y
         draw_map(ax, comparison, models[name])
@@ -1555,7 +1564,12 @@ def patients_figure(comparison, n_rows=15):
 
     fig, ax = new_figure(0.31 * len(asked) + 2, finding, explanation)
     draw_grid(ax, None, left + right, SHADES)
-    ax.set_title(f"probability of {classes[1]}, as seen by", loc="right", weight="normal")
+
+    # One more heading over the last three columns
+    widths = [column.width for column in left + right]
+    middle = 1 - sum(widths[-3:]) / 2 / sum(widths)  # in widths of the panel
+    heading = f"probability of {classes[1]} according to"
+    ax.set_title(heading, loc="center", x=middle, weight="normal")
     for heading in ax.get_xticklabels():
         name = heading.get_text().replace("\n", " ")
         heading.set(weight="bold", color=COLORS.get(name, INK))
@@ -1931,11 +1945,10 @@ def wisconsin(settings, rng):
     """
     bunch = load_breast_cancer(as_frame=True)
     features = bunch.data[["worst area", "worst smoothness"]]
-    features.columns = ["Worst area", "Worst smoothness"]
+    features.columns = ["Area (mean of 3 largest)", "Smoothness (mean of 3 largest)"]
     y = (bunch.target == 0).to_numpy(int)  # there, 0 is malignant
     classes = ("Benign", "Malignant")
-    source = "real patients, Wisconsin (worst: mean of 3 largest)"
-    return Cohort(features, y, classes, StandardScaler(), source)
+    return Cohort(features, y, classes, StandardScaler(), "real patients, Wisconsin")
 
 
 def basic(settings):
@@ -2248,14 +2261,15 @@ def sweep_headline(doses, comparison):
 
 
 def compared_with_seeds(here, accuracies):
-    """How a forget accuracy after ascent compares with those of other seeds; in words."""
+    """How the forget accuracies after ascent of other seeds compare with one; in words."""
     of_ascent = accuracies[ASCENT]
     n = len(of_ascent)
-    if here > of_ascent.max():
-        return f"milder than all {n}"
-    if here < of_ascent.min():
-        return f"harsher than all {n}"
-    return f"milder than {(of_ascent < here).sum()} of {n}"
+    n_lower = (of_ascent < here).sum()
+    if n_lower == n:
+        return f"all {n} lower"
+    if of_ascent.min() > here:
+        return f"all {n} higher"
+    return f"{n_lower} of {n} lower"
 
 
 def set_dose_axis(ax, title, doses):
@@ -2320,14 +2334,14 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     accuracy = comparison.results.forget_accuracy
     dose = settings.unlearn_epochs * settings.multiplier
 
-    test = {"color": INK, "marker": "_", "s": 60, "label": "on the test set"}
+    in_order = doses.sort_values("dose")
+    ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1, label="on the test set")
     forget = {"color": RED, "s": 24, "label": f"on {the_asked(comparison.data)}"}
     ax.scatter(doses.dose, doses.forget_accuracy, **forget)
-    ax.scatter(doses.dose, doses.test_accuracy, **test)
     ax.scatter(dose, accuracy[ASCENT], **DIAMOND)
     ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0, label="the target")
     set_percent_axis(ax)
-    set_dose_axis(ax, "Right after ascent", doses)
+    set_dose_axis(ax, "Accuracy after ascent", doses)
     add_panel_key(ax)
 
 
@@ -2339,8 +2353,8 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
     ax.scatter(0, accuracy[ASCENT], **DIAMOND)
     ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0)
     set_percent_axis(ax)
-    ax.set_xticks([0], [f"a dot for each\nof {len(of_ascent)} seeds"])
-    ax.set_title("Other seeds")
+    ax.set_xticks([0], [f"{len(of_ascent)} seeds,\none dot each"])
+    ax.set_title(f"On {the_asked(comparison.data)}, by seed")
     ax.set(xlabel="", xlim=(-0.6, 0.6))
 
 
@@ -2353,11 +2367,11 @@ def sweep_figure(doses, accuracies, comparison):
     # What was found, and how to read it
     finding = sweep_headline(doses, comparison)
     explanation = (
-        f"{example(comparison)}. Dose: epochs of ascent × step size. Our example, "
-        f"{settings.unlearn_epochs} × {settings.multiplier:g}, is "
-        f"{compared_with_seeds(here, accuracies)} with other seeds."
+        f"{example(comparison)}. Dose: epochs of ascent × step size. Right: our example, "
+        f"{settings.unlearn_epochs} × {settings.multiplier:g}, and the same with other seeds, "
+        f"{compared_with_seeds(here, accuracies)}."
     )
-    fig, axes = new_figure(5.4, finding, explanation, 1, 3, width_ratios=[5, 5, 2.6])
+    fig, axes = new_figure(5.4, finding, explanation, 1, 3, width_ratios=[5, 5, 2.8])
     gap_panel, accuracy_panel, seed_panel = axes
 
     draw_gap_over_dose(gap_panel, doses, comparison)
@@ -2548,21 +2562,17 @@ def in_one_palette(pictures):
 
     The 256th colour is Pillow's mark for "no change".
     """
-    # A few pictures, one above the other, have all colours that matter
+    # Which colours are the most frequent in some of the pictures?
     step = len(pictures) // 8 + 1
-    few = [np.asarray(picture) for picture in pictures[::step]]
-    palette = Image.fromarray(np.concatenate(few)).quantize(
-        255,
-        method=Image.Quantize.MAXCOVERAGE,
-        kmeans=3,  # so that large areas keep their very colour
-    )
+    some = np.stack([np.asarray(picture) for picture in pictures[::step]]).astype(int)
+    codes = some @ [65536, 256, 1]  # red, green and blue in one number
+    codes, counts = np.unique(codes, return_counts=True)
+    most_frequent = codes[np.argsort(counts)[-255:]]
 
-    # Nearly white is white, or Pillow would take the one for the other
-    colors = np.reshape(palette.getpalette(), (-1, 3))  # red, green, blue
-    nearly_white = (colors > 245).all(axis=1)
-    colors[nearly_white] = 255
+    # As a palette: an image that has nothing but colours
+    colors = np.column_stack([most_frequent >> 16, most_frequent >> 8 & 255, most_frequent & 255])
+    palette = Image.new("P", (1, 1))
     palette.putpalette(colors.ravel().tolist())
-
     return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
 
 
@@ -2581,11 +2591,12 @@ def film_frame(comparison, path):
     )
 
     # The key
-    marks = [("asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)]
+    marks = [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)]
     band = Patch(color=GREEN_TINT, label=f"{len(comparison.others)} other retrains")
     line = Line2D([], [], color=GREY, linewidth=1.2, label="nothing done")
     mark = Line2D([], [], color=GREEN, linewidth=1.2, label="closest")
-    add_key(axes["map"], data, marks, [band, line, mark])
+    half = Line2D([], [], **HALF_LINE, label="coin toss")
+    add_key(axes["map"], data, marks, [band, line, mark, half], target="the target")
 
     # The map, still without a model
     draw_map(axes["map"], comparison)
@@ -2664,10 +2675,10 @@ def stills_figure(comparison, path):
 
     explanation = (
         f"{example(comparison)}: the model after some epochs of ascent on the loss of "
-        f"{the_asked(data)}. The target is a model retrained without them."
+        f"{the_asked(data)}. Gap: distance to the target, in percentage points of probability."
     )
     fig, axes = new_figure(4.2, film_headline(path), explanation, 1, 4, sharex=True, sharey=True)
-    add_key(axes[0], data, [("asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
+    add_key(axes[0], data, [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
 
     for ax, epoch in zip(axes, epochs):
         model = copy.deepcopy(comparison.models[ORIGINAL])
@@ -2676,7 +2687,12 @@ def stills_figure(comparison, path):
         draw_map(ax, comparison, model)
         draw_patients(ax, data, asked, RINGED)
         draw_marks(ax, data, asked[wrong], CROSS)
-        ax.set_title(f"Epoch {epoch}:\ngap {points(path.gap_to_retrained[epoch])} points")
+        when = f"Epoch {epoch}"
+        color = INK
+        if epoch == path.gap_to_retrained.idxmin():
+            when += ", closest"
+            color = GREEN
+        ax.set_title(f"{when}:\ngap {points(path.gap_to_retrained[epoch])}", color=color)
         ax.label_outer()
 
     # A short film has fewer of them
