@@ -3515,21 +3515,23 @@ def percent_range(low, high):
     return f"{high}%" if low == high else f"{low} to {high}%"
 
 
-def study_headline(beside):
-    """The finding: how many shortcuts, methods that do not retrain, are caught on no request?
-
-    If it is Newton alone, how long does it take, at best and at worst?
-    """
+def never_caught(beside):
+    """The shortcuts, methods that do not retrain, that no attack has caught on any request."""
     caught = beside.caught.groupby("method", sort=False).any()
-    caught = caught.drop(list(TRAINING))
-    never = list(caught.index[~caught])
+    shortcuts = caught.drop(list(TRAINING))
+    return list(shortcuts.index[~shortcuts])
+
+
+def study_headline(beside):
+    """The finding: how many shortcuts are never caught? If it is Newton alone, in what time?"""
+    never = never_caught(beside)
     if never != [NEWTON]:
-        return f"{len(never)} of {len(caught)} shortcuts escape all attacks"
+        n_shortcuts = len(METHODS) - len(TRAINING)
+        return f"{len(never)} of {n_shortcuts} shortcuts to retraining are never caught"
 
     time = beside.time.xs(NEWTON, level="method")  # by request
-    at_best = f"{time.min():.0%} of retraining's time"
-    at_worst = f"{time.max():.0%} ({time.idxmax()})"
-    return f"Only Newton escapes all attacks, in {at_best}, or {at_worst}"
+    times = percent_range(time.min(), time.max())
+    return f"Only Newton is never caught, in {times} of Newton Retrain's time"
 
 
 def strongest_attack(table):
@@ -3551,18 +3553,39 @@ def in_words(values, form):
     return values.map(form.format).where(values.notna(), "none")
 
 
-def study_columns(words, is_bad, rows):
+def forget_words(table, beside):
+    """Each row's forget accuracy in words: that of a target, on target, too high or too low."""
+    words = in_words(table.forget_accuracy, "{:.0%}")
+    is_target = table.index.isin(list(TRAINING), level="method")
+    words = words.mask(is_target, "target " + words)
+    words = words.mask(beside.too_high, words + " high")
+    return words.mask(beside.too_low, words + " low")
+
+
+def about_attacks(table):
+    """What "caught" means, how clearly, and what luck would reach."""
+    task = "It must say if a model was retrained."
+    luck = f"more than luck explains ({chance_reaches(table)})."
+    if not table.caught.any():
+        return f"{task}\nCaught: right in more cases,\n{luck}"
+
+    accuracy = strongest_attack(table)[table.caught]
+    right = percent_range(accuracy.min(), accuracy.max())
+    return f"{task}\nCaught: right in {right} of cases,\n{luck}"
+
+
+def study_columns(words, is_bad, rows, headings):
     """A Column per kind of request; words and is_bad are by request and method, rows of methods."""
     columns = []
     for kind in KINDS:
         words_by_method = words[kind].reindex(rows)
         tints = is_bad[kind].astype(float).reindex(rows)
-        columns.append(Column(kind, words_by_method, tints))
+        columns.append(Column(headings[kind], words_by_method, tints))
     return columns
 
 
 def price_columns(beside, rows):
-    """Two Columns: time relative to retraining, over the requests; test accuracy lost, at worst."""
+    """Two Columns: time relative to retraining, over the requests; test accuracy lost, at most."""
     by_method = beside.groupby("method", sort=False)
     least = by_method.time.min()
     most = by_method.time.max()
@@ -3570,13 +3593,21 @@ def price_columns(beside, rows):
     times = {}
     for name in METHODS:
         times[name] = percent_range(least[name], most[name])
-    lost = in_words(by_method.points_lost.max(), "−{:.1f}").replace("−0.0", "0")
+    lost = in_words(by_method.points_lost.max(), "{:.1f} points").replace("0.0 points", "nothing")
 
     no_verdict = pd.Series(0.5, index=list(METHODS)).reindex(rows)
     return [
-        Column("time", pd.Series(times).reindex(rows), no_verdict),
-        Column("accuracy", lost.reindex(rows), no_verdict),
+        Column("time\nneeded", pd.Series(times).reindex(rows), no_verdict),
+        Column("accuracy\nlost", lost.reindex(rows), no_verdict, width=1.1),
     ]
+
+
+def frame_row(ax, row):
+    """A frame around a whole row of a grid."""
+    left, right = ax.get_xlim()
+    corner = (left + 0.01, row + 0.03)
+    look = {"fill": False, "edgecolor": INK, "linewidth": 2, "clip_on": False, "zorder": 3}
+    ax.add_patch(Rectangle(corner, right - left - 0.02, 0.94, **look))
 
 
 @in_our_style()
@@ -3586,62 +3617,67 @@ def study_figure(table, settings):
 
     # In words
     n_train = settings.patients * 4 // 5
+    n_atypical = settings.forget // 4
     finding = study_headline(beside)
     explanation = (
-        f"{n_train:,} synthetic patients, seed {settings.seed}. Who leaves: {settings.forget:,} at "
-        f"random; a clinic of {settings.forget:,}, unlike all others; or {settings.forget // 4:,} "
-        f"atypical ones, who look like the other diagnosis. {settings.trials:,} trials each."
+        f"{n_train:,} synthetic patients, seed {settings.seed}; {settings.trials:,} trials. Who "
+        "leaves: random patients, a clinic unlike all others, or atypical patients, who look like "
+        "the other diagnosis."
     )
-    target = table.forget_accuracy[CLINIC, RETRAIN]
-    about_accuracy = (
-        "right, of those who left.\nGreen: as after retraining,\n"
-        f"which gets {target:.0%} of a clinic\nunlike all who stay"
-    )
-    about_attacks = (
-        "how often an attack tells it from a model\nthat was retrained; 50% is a coin toss.\n"
-        f"Caught: more often than chance allows,\nwhich is {chance_reaches(table)}"
-    )
-    about_price = "of retraining's time;\npoints of test\naccuracy lost,\nat worst"
+    headings = {
+        RANDOM: f"{settings.forget:,}\nrandom",
+        CLINIC: f"clinic\nof {settings.forget:,}",
+        ATYPICAL: f"{n_atypical:,}\natypical",
+    }
+    notes = [
+        "How many of those who left it\npredicts correctly. Green: within\n5 points of the target.",
+        about_attacks(table),
+        "The target's time is 100%.\nTest accuracy lost, on\nthe worst request.",
+    ]
 
     # The rows: two groups, with an empty row above each for its heading
     rows = ["", *BY_DESCENT, " ", *BY_NEWTON]
-    headings = {
-        0: "Trained by gradient descent; compared with Full Retrain",
-        1 + len(BY_DESCENT): "Trained by Newton's method; compared with Newton Retrain, time too",
+    groups = {
+        0: "Trained by gradient descent; the target is Full Retrain",
+        1 + len(BY_DESCENT): "Trained by Newton's method; the target is Newton Retrain",
     }
 
     # The cells
-    accuracies = in_words(table.forget_accuracy, "{:.0%}")
-    accuracies = accuracies.mask(beside.too_high, accuracies + " high")
-    accuracies = accuracies.mask(beside.too_low, accuracies + " low")
-    attacks = in_words(strongest_attack(table), "{:.0%}")
-    attacks = attacks.mask(table.caught, attacks + " caught")
+    accuracies = study_columns(forget_words(table, beside), ~beside.on_target, rows, headings)
+    verdicts = table.caught.map({True: "caught", False: "not caught"})
+    attacks = study_columns(verdicts, table.caught, rows, headings)
+    prices = price_columns(beside, rows)
 
     # Draw
-    widths = [3.2, 4.2, 2.4]
-    fig, axes = new_figure(7.4, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
-    draw_grid(axes[0], rows, study_columns(accuracies, ~beside.on_target, rows), VERDICTS)
-    draw_grid(axes[1], rows, study_columns(attacks, table.caught, rows), VERDICTS)
-    draw_grid(axes[2], rows, price_columns(beside, rows), VERDICTS)
-
-    titles = ["Forget accuracy", "Does an attack catch it?", "Price"]
-    for ax, title, about in zip(axes, titles, [about_accuracy, about_attacks, about_price]):
+    widths = [3, 3.2, 2.4]
+    fig, axes = new_figure(7.9, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
+    titles = ["Forget accuracy", "Does an attack catch it?", "What does it cost?"]
+    for ax, title, note, columns in zip(axes, titles, notes, [accuracies, attacks, prices]):
+        draw_grid(ax, rows, columns, VERDICTS)
         ax.set_title(title, pad=10)
-        ax.set_xlabel(about, loc="left")
+        ax.xaxis.set_label_position("top")
+        ax.set_xlabel(note, loc="left", size=11, color=GREY, labelpad=10)
         for cell in ax.texts:
-            cell.set_size(11)  # or "100% caught" would not fit
+            cell.set_size(11)  # or "target 100%" would not fit
+
+    # Names: the targets in green; what is never caught in bold, with a frame
+    never = never_caught(beside)
+    names = ["Newton, all steps" if name == NEWTON else name for name in rows]
+    axes[0].set_yticklabels(names)
+    labels = axes[0].get_yticklabels()
+    for row, (name, label) in enumerate(zip(rows, labels)):
+        if name in TRAINING:
+            label.set_color(GREEN)
+        if name in never:
+            label.set_weight("bold")
+            for ax in axes:
+                frame_row(ax, row)
 
     # Headings of the groups: they reach into the next panel, so they are drawn on top of it
-    for row, heading in headings.items():
+    for row, heading in groups.items():
         text = axes[0].text(0, row + 0.6, heading, va="center", style="italic")
         text.set_in_layout(False)
     axes[0].set_zorder(1)
-
-    # Names of the methods, those of the two targets in bold
-    for label in axes[0].get_yticklabels():
-        name = label.get_text()
-        label.set_color(COLORS.get(name, INK))
-        label.set_weight("bold" if name in TRAINING else "normal")
 
     return fig
 
