@@ -3630,7 +3630,7 @@ def study_figure(table, settings):
         ATYPICAL: f"{n_atypical:,}\natypical",
     }
     notes = [
-        "How many of those who left it\npredicts correctly. Green: within\n5 points of the target.",
+        "Correct predictions for those\nwho left. Green: within\n5 points of the target.",
         about_attacks(table),
         "The target's time is 100%.\nTest accuracy lost, on\nthe worst request.",
     ]
@@ -4326,6 +4326,7 @@ def draw_requests(ax, entries, summary):
 
     ax.set_xlim(0, entries.asked.max())
     ax.set_xlabel("patients who have asked")
+    ax.locator_params(axis="x", nbins=5)
     ax.tick_params(axis="y", length=0)
     ax.spines[["left", "bottom"]].set_visible(False)
 
@@ -4345,7 +4346,6 @@ def draw_times(ax, time):
         text.set_color(INK)
     ax.set_xlim(0, longest.max())
     ax.set_xticks([])
-    ax.set_xlabel("in % of Full Retrain's")
     ax.spines["bottom"].set_visible(False)
 
 
@@ -4361,14 +4361,12 @@ def sequential_figure(ledger, summary, settings):
     fig, axes = new_figure(4.6, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
 
     draw_times(axes[0], summary.time)
-    axes[0].set_title("Time")
+    axes[0].set_title("Time for all requests")
     for kind, ax in zip(SEQUENCES, axes[1:]):
         draw_requests(ax, ledger[ledger.request == kind], summary.loc[kind])
         ax.set_title(SEQUENCES[kind].capitalize())
 
-    # What the less known strategies are, beside their names
-    meanings = {SISA: "SISA (ensemble)", HEAD: "Certified Head (noisy)"}
-    axes[0].set_yticklabels([meanings.get(name, name) for name in STRATEGIES])
+    axes[0].set_yticklabels(["SISA (ensemble)" if name == SISA else name for name in STRATEGIES])
     axes[0].get_yticklabels()[STRATEGIES.index(NEWTON)].set_weight("bold")
 
     marks = [
@@ -4390,10 +4388,9 @@ def certificate_finding(ledger):
 
     alike = ("all" in numbers[RANDOM]) == ("all" in numbers[CLINIC])
     joined = " and" if alike else ", but"
-    return (
-        f"A model's noise can hide {numbers[RANDOM]} random removals{joined} {numbers[CLINIC]} of a "
-        "clinic's"
-    )
+    random = f"{numbers[RANDOM]} random removals"
+    clinic = f"{numbers[CLINIC]} of a clinic's"
+    return f"A model's noise can hide {random}{joined} {clinic}"
 
 
 def draw_budget(ax, head):
@@ -4426,8 +4423,8 @@ def draw_budget(ax, head):
 def certificate_figure(ledger, settings):
     """For either kind of request: what is spent of the head's budget, and what is really left."""
     explanation = (
-        f"{whose_data(settings)}. Each removal leaves a trace of who left; noise in the model hides "
-        "it, up to a limit. There the model must be retrained, and the certificate breaks."
+        f"{whose_data(settings)}. Each removal leaves a trace; noise in the model hides it, up to a "
+        "limit. A retrain that is forced there breaks the certificate of forgetting."
     )
     finding = certificate_finding(ledger)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
@@ -4481,7 +4478,7 @@ def draw_revealed(ax, people, column, unit, limits):
         guess = median_error(people, "guess_", column)
         errors = f"median error: {found:.1f}\nof the guess: {guess:.1f}"
     ax.set_xlabel(f"true {unit}\n{errors}")
-    ax.set(xlim=limits, ylim=limits, aspect="equal")
+    ax.set(xlim=limits, ylim=limits)
     ax.locator_params(nbins=4)
 
 
@@ -4495,7 +4492,7 @@ def reveals_figure(observed, settings):
         "covers one version only."
     )
     finding = reveals_finding(observed)
-    fig, axes = new_figure(4.6, finding, explanation, 1, 4)
+    fig, axes = new_figure(5, finding, explanation, 1, 4)
 
     panels = []
     for kind in SEQUENCES:
