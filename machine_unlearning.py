@@ -4285,7 +4285,7 @@ def sequential_finding(summary):
     if n_off == 0:
         return f"{finding} hits all {n_measured} targets"
     if n_off == rows.off_target[CLINIC]:
-        return f"{finding} misses {n_off} of {rows.measured[CLINIC]} targets of a clinic"
+        return f"{finding} misses {n_off} of a clinic's {rows.measured[CLINIC]} targets"
     return f"{finding} misses {n_off} of {n_measured} targets"
 
 
@@ -4423,8 +4423,8 @@ def draw_budget(ax, head):
 def certificate_figure(ledger, settings):
     """For either kind of request: what is spent of the head's budget, and what is really left."""
     explanation = (
-        f"{whose_data(settings)}. Each removal leaves a trace; noise in the model hides it, up to a "
-        "limit. A retrain that is forced there breaks the certificate of forgetting."
+        f"{whose_data(settings)}. Each removal leaves a trace; noise in the model hides it, up to "
+        "a limit. A retrain that is forced there breaks the certificate of forgetting."
     )
     finding = certificate_finding(ledger)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
@@ -4466,7 +4466,7 @@ GUESSED = "guess without them: the average of similar people"
 def draw_revealed(ax, people, column, unit, limits):
     """Age or glucose of all who left: the true one across, the computed and the guessed one up."""
     truth = people[column]
-    ax.plot(limits, limits, color=GREY, linewidth=0.8, zorder=1)
+    ax.plot(limits, limits, color=GREY, linewidth=0.8, zorder=1, label="the truth")
     dots = {"s": 22, "color": PURPLE, "zorder": 3}
     squares = {"s": 14, "color": PALE, "marker": "s", "linewidth": 0, "zorder": 2}
     ax.scatter(truth, people["found_" + column], label=REVEALED, **dots)
