@@ -3630,7 +3630,7 @@ def study_figure(table, settings):
         ATYPICAL: f"{n_atypical:,}\natypical",
     }
     notes = [
-        "Correct predictions for those\nwho left. Green: within\n5 points of the target.",
+        "Correct predictions for those\nwho left. Green: within 5 points\nof the target, even if it is 0%.",
         about_attacks(table),
         "The target's time is 100%.\nTest accuracy lost, on\nthe worst request.",
     ]
@@ -4308,7 +4308,8 @@ def draw_requests(ax, entries, summary):
         asked = row_entries.asked.to_numpy()
         widths = np.diff(asked, prepend=0)
         row = STRATEGIES.index(name)
-        look = {"height": 0.7, "edgecolor": "white", "linewidth": 0.3}
+        thin = min(0.3, 24 / len(asked))  # or the lines between would hide many boxes
+        look = {"height": 0.7, "edgecolor": "white", "linewidth": thin}
         ax.barh(row, widths, left=asked - widths, color=colors[row_entries.index], **look)
 
     beside = ax.get_yaxis_transform()  # x in widths of the panel, y in rows
