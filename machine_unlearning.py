@@ -3630,21 +3630,23 @@ def percent_range(low, high):
     return f"{high}%" if low == high else f"{low} to {high}%"
 
 
-def study_headline(beside):
-    """The finding: how many shortcuts, methods that do not retrain, are caught on no request?
-
-    If it is Newton alone, how long does it take, at best and at worst?
-    """
+def never_caught(beside):
+    """The shortcuts, methods that do not retrain, that no attack has caught on any request."""
     caught = beside.caught.groupby("method", sort=False).any()
-    caught = caught.drop(list(TRAINING))
-    never = list(caught.index[~caught])
+    shortcuts = caught.drop(list(TRAINING))
+    return list(shortcuts.index[~shortcuts])
+
+
+def study_headline(beside):
+    """The finding: how many shortcuts are never caught? If it is Newton alone, in what time?"""
+    never = never_caught(beside)
     if never != [NEWTON]:
-        return f"{len(never)} of {len(caught)} shortcuts escape all attacks"
+        n_shortcuts = len(METHODS) - len(TRAINING)
+        return f"{len(never)} of {n_shortcuts} shortcuts to retraining are never caught"
 
     time = beside.time.xs(NEWTON, level="method")  # by request
-    at_best = f"{time.min():.0%} of retraining's time"
-    at_worst = f"{time.max():.0%} ({time.idxmax()})"
-    return f"Only Newton escapes all attacks, in {at_best}, or {at_worst}"
+    times = percent_range(time.min(), time.max())
+    return f"Only Newton is never caught, in {times} of Newton Retrain's time"
 
 
 def strongest_attack(table):
@@ -3666,18 +3668,39 @@ def in_words(values, form):
     return values.map(form.format).where(values.notna(), "none")
 
 
-def study_columns(words, is_bad, rows):
+def forget_words(table, beside):
+    """Each row's forget accuracy in words: that of a target, on target, too high or too low."""
+    words = in_words(table.forget_accuracy, "{:.0%}")
+    is_target = table.index.isin(list(TRAINING), level="method")
+    words = words.mask(is_target, "target " + words)
+    words = words.mask(beside.too_high, words + " high")
+    return words.mask(beside.too_low, words + " low")
+
+
+def about_attacks(table):
+    """What "caught" means, how clearly, and what luck would reach."""
+    task = "It must say if a model was retrained."
+    luck = f"more than luck explains ({chance_reaches(table)})."
+    if not table.caught.any():
+        return f"{task}\nCaught: right in more cases,\n{luck}"
+
+    accuracy = strongest_attack(table)[table.caught]
+    right = percent_range(accuracy.min(), accuracy.max())
+    return f"{task}\nCaught: right in {right} of cases,\n{luck}"
+
+
+def study_columns(words, is_bad, rows, headings):
     """A Column per kind of request; words and is_bad are by request and method, rows of methods."""
     columns = []
     for kind in KINDS:
         words_by_method = words[kind].reindex(rows)
         tints = is_bad[kind].astype(float).reindex(rows)
-        columns.append(Column(kind, words_by_method, tints))
+        columns.append(Column(headings[kind], words_by_method, tints))
     return columns
 
 
 def price_columns(beside, rows):
-    """Two Columns: time relative to retraining, over the requests; test accuracy lost, at worst."""
+    """Two Columns: time relative to retraining, over the requests; test accuracy lost, at most."""
     by_method = beside.groupby("method", sort=False)
     least = by_method.time.min()
     most = by_method.time.max()
@@ -3685,13 +3708,21 @@ def price_columns(beside, rows):
     times = {}
     for name in METHODS:
         times[name] = percent_range(least[name], most[name])
-    lost = in_words(by_method.points_lost.max(), "−{:.1f}").replace("−0.0", "0")
+    lost = in_words(by_method.points_lost.max(), "{:.1f} points").replace("0.0 points", "nothing")
 
     no_verdict = pd.Series(0.5, index=list(METHODS)).reindex(rows)
     return [
-        Column("time", pd.Series(times).reindex(rows), no_verdict),
-        Column("accuracy", lost.reindex(rows), no_verdict),
+        Column("time\nneeded", pd.Series(times).reindex(rows), no_verdict),
+        Column("accuracy\nlost", lost.reindex(rows), no_verdict, width=1.1),
     ]
+
+
+def frame_row(ax, row):
+    """A frame around a whole row of a grid."""
+    left, right = ax.get_xlim()
+    corner = (left + 0.01, row + 0.03)
+    look = {"fill": False, "edgecolor": INK, "linewidth": 2, "clip_on": False, "zorder": 3}
+    ax.add_patch(Rectangle(corner, right - left - 0.02, 0.94, **look))
 
 
 @in_our_style()
@@ -3701,62 +3732,68 @@ def study_figure(table, settings):
 
     # In words
     n_train = settings.patients * 4 // 5
+    n_atypical = settings.forget // 4
     finding = study_headline(beside)
     explanation = (
-        f"{n_train:,} synthetic patients, seed {settings.seed}. Who leaves: {settings.forget:,} at "
-        f"random; a clinic of {settings.forget:,}, unlike all others; or {settings.forget // 4:,} "
-        f"atypical ones, who look like the other diagnosis. {settings.trials:,} trials each."
+        f"{n_train:,} synthetic patients, seed {settings.seed}; {settings.trials:,} trials. Who "
+        "leaves: random patients, a clinic unlike all others, or atypical patients, who look like "
+        "the other diagnosis."
     )
-    target = table.forget_accuracy[CLINIC, RETRAIN]
+    headings = {
+        RANDOM: f"{settings.forget:,}\nrandom",
+        CLINIC: f"clinic\nof {settings.forget:,}",
+        ATYPICAL: f"{n_atypical:,}\natypical",
+    }
     about_accuracy = (
-        "right, of those who left.\nGreen: as after retraining,\n"
-        f"which gets {target:.0%} of a clinic\nunlike all who stay"
+        "Correct predictions for those\nwho left. Green: within 5 points\n"
+        "of the target, even if it is 0%."
     )
-    about_attacks = (
-        "how often an attack tells it from a model\nthat was retrained; 50% is a coin toss.\n"
-        f"Caught: more often than chance allows,\nwhich is {chance_reaches(table)}"
-    )
-    about_price = "of retraining's time;\npoints of test\naccuracy lost,\nat worst"
+    about_price = "The target's time is 100%.\nTest accuracy lost, on\nthe worst request."
+    notes = [about_accuracy, about_attacks(table), about_price]
 
     # The rows: two groups, with an empty row above each for its heading
     rows = ["", *BY_DESCENT, " ", *BY_NEWTON]
-    headings = {
-        0: "Trained by gradient descent; compared with Full Retrain",
-        1 + len(BY_DESCENT): "Trained by Newton's method; compared with Newton Retrain, time too",
+    groups = {
+        0: "Trained by gradient descent; the target is Full Retrain",
+        1 + len(BY_DESCENT): "Trained by Newton's method; the target is Newton Retrain",
     }
 
     # The cells
-    accuracies = in_words(table.forget_accuracy, "{:.0%}")
-    accuracies = accuracies.mask(beside.too_high, accuracies + " high")
-    accuracies = accuracies.mask(beside.too_low, accuracies + " low")
-    attacks = in_words(strongest_attack(table), "{:.0%}")
-    attacks = attacks.mask(table.caught, attacks + " caught")
+    accuracies = study_columns(forget_words(table, beside), ~beside.on_target, rows, headings)
+    verdicts = table.caught.map({True: "caught", False: "not caught"})
+    attacks = study_columns(verdicts, table.caught, rows, headings)
+    prices = price_columns(beside, rows)
 
     # Draw
-    widths = [3.2, 4.2, 2.4]
-    fig, axes = new_figure(7.4, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
-    draw_grid(axes[0], rows, study_columns(accuracies, ~beside.on_target, rows), VERDICTS)
-    draw_grid(axes[1], rows, study_columns(attacks, table.caught, rows), VERDICTS)
-    draw_grid(axes[2], rows, price_columns(beside, rows), VERDICTS)
-
-    titles = ["Forget accuracy", "Does an attack catch it?", "Price"]
-    for ax, title, about in zip(axes, titles, [about_accuracy, about_attacks, about_price]):
+    widths = [3.2, 3.2, 2.35]
+    fig, axes = new_figure(7.9, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
+    titles = ["Forget accuracy", "Does an attack catch it?", "What does it cost?"]
+    for ax, title, note, columns in zip(axes, titles, notes, [accuracies, attacks, prices]):
+        draw_grid(ax, rows, columns, VERDICTS)
         ax.set_title(title, pad=10)
-        ax.set_xlabel(about, loc="left")
+        ax.xaxis.set_label_position("top")
+        ax.set_xlabel(note, loc="left", size=11, color=GREY, labelpad=10)
         for cell in ax.texts:
-            cell.set_size(11)  # or "100% caught" would not fit
+            cell.set_size(11)  # or "target 100%" would not fit
+
+    # Names: the targets in green; what is never caught in bold, with a frame
+    never = never_caught(beside)
+    names = ["Newton (all steps)" if name == NEWTON else name for name in rows]
+    axes[0].set_yticklabels(names)
+    labels = axes[0].get_yticklabels()
+    for row, (name, label) in enumerate(zip(rows, labels)):
+        if name in TRAINING:
+            label.set_color(GREEN)
+        if name in never:
+            label.set_weight("bold")
+            for ax in axes:
+                frame_row(ax, row)
 
     # Headings of the groups: they reach into the next panel, so they are drawn on top of it
-    for row, heading in headings.items():
+    for row, heading in groups.items():
         text = axes[0].text(0, row + 0.6, heading, va="center", style="italic")
         text.set_in_layout(False)
     axes[0].set_zorder(1)
-
-    # Names of the methods, those of the two targets in bold
-    for label in axes[0].get_yticklabels():
-        name = label.get_text()
-        label.set_color(COLORS.get(name, INK))
-        label.set_weight("bold" if name in TRAINING else "normal")
 
     return fig
 
@@ -4354,170 +4391,217 @@ def in_points(gap):
 
 
 def sequential_finding(summary):
-    """What Newton saves, and how often it is off target."""
+    """What Newton saves, and whose requests, if any, it leaves off target."""
     rows = summary.xs(NEWTON, level="method")
-    least = 100 * rows.time.min()
-    most = 100 * rows.time.max()
+    times = percent_range(rows.time.min(), rows.time.max())
+    finding = f"Newton, in {times} of Full Retrain's time,"
+
     n_off = rows.off_target.sum()
     n_measured = rows.measured.sum()
-    return (
-        f"Newton takes {least:.0f} to {most:.0f}% of retraining's time "
-        f"and is off target in {n_off} of {n_measured} cases"
-    )
+    if n_off == 0:
+        return f"{finding} hits all {n_measured} targets"
+    if n_off == rows.off_target[CLINIC]:
+        return f"{finding} misses {n_off} of a clinic's {rows.measured[CLINIC]} targets"
+    return f"{finding} misses {n_off} of {n_measured} targets"
 
 
-def draw_gaps(ax, ledger, largest_gap):
-    """A row per strategy, a mark per request; ledger is that of one kind of request."""
-    measured = ledger.dropna(subset="gap_to_retrained")
-    gaps = measured.gap_to_retrained
-    rows = measured.method.map(STRATEGIES.index)
+def colors_of_gaps(entries):
+    """The colour of each gap in a ledger: on target, off target, or what two retrains differ by."""
+    is_target = entries.method.isin(list(TRAINING))
+    off_target = entries.gap_to_retrained > ONE_POINT
+    colors = pd.Series(GREEN_TINT, index=entries.index)
+    colors[off_target] = RED
+    colors[off_target & is_target] = PALE
+    return colors
 
-    # No gap, one of less than a point, or a larger one: a mark is short, longer or long
-    same = gaps <= SAME_OPTIMUM
-    far = gaps > ONE_POINT
-    near = ~same & ~far
-    for which, label, size, color in (
-        (same, "on target", 50, GREEN),
-        (near, "less than 1 point of probability off", 120, PALE),
-        (far, "off target, by more", 260, RED),
-    ):
-        look = {"marker": "|", "linewidth": 2, "s": size, "color": color}
-        ax.scatter(measured.asked[which], rows[which], label=label, **look)
 
-    # The largest gap of each row
-    ax.tick_params(axis="y", length=0)
+def draw_requests(ax, entries, summary):
+    """A row per strategy, a box per gap that was measured; beside it, how many are off target."""
+    measured = entries.dropna(subset="gap_to_retrained")
+    colors = colors_of_gaps(measured)
+    for name, row_entries in measured.groupby("method", sort=False):
+        # A box reaches back to the measurement before
+        asked = row_entries.asked.to_numpy()
+        widths = np.diff(asked, prepend=0)
+        row = STRATEGIES.index(name)
+        thin = min(0.3, 24 / len(asked))  # or the lines between would hide many boxes
+        look = {"height": 0.7, "edgecolor": "white", "linewidth": thin}
+        ax.barh(row, widths, left=asked - widths, color=colors[row_entries.index], **look)
+
     beside = ax.get_yaxis_transform()  # x in widths of the panel, y in rows
+    ax.text(1.04, -0.75, "off target", transform=beside)
     for row, name in enumerate(STRATEGIES):
-        gap = largest_gap[name]
-        color = RED if gap > ONE_POINT else INK
-        ax.text(1.04, row, in_points(gap), transform=beside, color=color, va="center")
+        words = f"{summary.off_target[name]} of {summary.measured[name]}"
+        color = INK
+        weight = "normal"
+        if name in TRAINING:
+            color = GREY
+        elif summary.off_target[name] > 0:
+            color = RED
+            weight = "bold"
+        ax.text(1.04, row, words, transform=beside, color=color, weight=weight, va="center")
+
+    ax.set_xlim(0, entries.asked.max())
+    ax.set_xlabel("patients who have asked")
+    ax.locator_params(axis="x", nbins=5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)
+
+
+def draw_times(ax, time):
+    """A bar per strategy, as long as its time for the slower kind of request; Newton's is dark."""
+    by_method = time.groupby("method", sort=False)
+    longest = by_method.max()
+    words = {}
+    for name, shortest in by_method.min().items():
+        words[name] = percent_range(shortest, longest[name])
+
+    colors = [INK if name == NEWTON else PALE for name in STRATEGIES]
+    ax.barh(range(len(STRATEGIES)), longest, height=0.7, color=colors)
+    name_rows(ax, pd.Series(words))
+    for text in ax.texts:
+        text.set_color(INK)
+    ax.set_xlim(0, longest.max())
+    ax.set_xticks([])
+    ax.spines["bottom"].set_visible(False)
 
 
 @in_our_style()
 def sequential_figure(ledger, summary, settings):
-    """For either kind of request: the time of all answers, and at each one, is it the target?"""
+    """The time of all answers; for either kind of request, at each one, is it the target?"""
     explanation = (
-        f"{whose_data(settings)}; {ledger.asked.max()} ask, one after the other. Each row's target "
-        "is another model of its kind, retrained at that request; even two of these may differ. "
-        "Right: largest gap, in points."
+        f"{whose_data(settings)}. Off target: predictions for those who have asked are more than 1 "
+        "point of probability away from a retrained model of the same kind. Each box is one check."
     )
     finding = sequential_finding(summary)
-    fig, axes = new_figure(6.6, finding, explanation, 2, 2, sharey=True, width_ratios=[1, 1.7])
+    widths = [1, 1.2, 1.2]
+    fig, axes = new_figure(4.6, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
 
-    longest = summary.time.max()
-    for kind, (time_panel, gap_panel) in zip(SEQUENCES, axes):
-        who = SEQUENCES[kind].capitalize()
-        draw_bars(time_panel, f"{who}: time", summary.time[kind], end=longest, accuracy=False)
-        draw_gaps(gap_panel, ledger[ledger.request == kind], summary.largest_gap[kind])
-        gap_panel.set_title(f"{who}: gap to the target")
+    draw_times(axes[0], summary.time)
+    axes[0].set_title("Time for all requests")
+    for kind, ax in zip(SEQUENCES, axes[1:]):
+        draw_requests(ax, ledger[ledger.request == kind], summary.loc[kind])
+        ax.set_title(SEQUENCES[kind].capitalize())
 
-    last_panel = axes[1, 1]
-    last_panel.set_xlabel("patients who have asked")
-    marks = last_panel.get_legend_handles_labels()[0]
-    add_legend(last_panel, marks, "lower")
+    axes[0].set_yticklabels(["SISA (ensemble)" if name == SISA else name for name in STRATEGIES])
+    axes[0].get_yticklabels()[STRATEGIES.index(NEWTON)].set_weight("bold")
+
+    marks = [
+        Patch(color=GREEN_TINT, label="on target"),
+        Patch(color=RED, label="off target"),
+        Patch(color=PALE, label="the target itself: two retrained models differ by as much"),
+    ]
+    add_legend(axes[0], marks, "lower")
     return fig
 
 
 def certificate_finding(ledger):
-    """For which kind of request does the certificate hold?"""
-    works = [who for kind, who in SEQUENCES.items() if check_certificate(ledger, kind).holds]
-    fails = [who for who in SEQUENCES.values() if who not in works]
+    """How many removals of either kind can the noise hide, until a first retrain is forced?"""
+    n_removals = ledger.asked.max()
+    numbers = {}
+    for kind in SEQUENCES:
+        forced = check_certificate(ledger, kind).forced
+        numbers[kind] = f"at most {forced[0] - 1}" if forced else f"all {n_removals}"
 
-    findings = []
-    if works:
-        findings.append("works for " + " and ".join(works))
-    if fails:
-        findings.append("fails for " + " and ".join(fails))
-    return "Certified forgetting " + ", and ".join(findings)
+    alike = ("all" in numbers[RANDOM]) == ("all" in numbers[CLINIC])
+    joined = " and" if alike else ", but"
+    random = f"{numbers[RANDOM]} random removals"
+    clinic = f"{numbers[CLINIC]} of a clinic's"
+    return f"A model's noise can hide {random}{joined} {clinic}"
+
+
+def draw_budget(ax, head):
+    """What is spent and what is really left, in shares of the limit; head: the head's entries."""
+    # Before the first request, nothing is spent
+    head = head.set_index("asked")
+    was_forced = head.retrained == 1
+    forced = head.index[was_forced]
+    spent = pd.concat([pd.Series({0: 0.0}), head.spent / head.allowed])
+    left_behind = pd.concat([pd.Series({0: 0.0}), head.residual / head.allowed])
+    n_retrains = pd.concat([pd.Series({0: 0}), was_forced.cumsum()])
+
+    # Each retrain starts a new line
+    for n in n_retrains.unique():
+        since_retrain = n_retrains == n
+        ax.plot(spent[since_retrain], color=PURPLE, linewidth=2.5, label="trace, at worst")
+        ax.plot(left_behind[since_retrain], color=GREY, linewidth=2, label="trace, measured")
+
+    # Where the next removal would have crossed the limit
+    for request in forced:
+        ends = [spent[request - 1], 1]
+        ax.plot([request - 1, request], ends, color=PURPLE, linewidth=1.5, linestyle=":")
+    look = {"marker": "v", "s": 90, "color": RED, "zorder": 3}
+    label = "retrain forced: its moment gives the noise away"
+    ax.scatter(forced, np.ones(len(forced)), label=label, **look)
+    ax.axhline(1, color=INK, linewidth=1.8)
 
 
 @in_our_style()
 def certificate_figure(ledger, settings):
     """For either kind of request: what is spent of the head's budget, and what is really left."""
     explanation = (
-        f"{whose_data(settings)}. Noise in the model hides what removals leave behind, up to "
-        "100%; then it must be retrained. But when this happens depends on the noise, and betrays "
-        "it."
+        f"{whose_data(settings)}. Each removal leaves a trace; noise in the model hides it, up to "
+        "a limit. A retrain that is forced there breaks the certificate of forgetting."
     )
     finding = certificate_finding(ledger)
-    fig, axes = new_figure(4.9, finding, explanation, 1, 2, sharey=True)
+    fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
 
     for kind, ax in zip(SEQUENCES, axes):
-        # Shares of the budget; no line is drawn across a retrain
-        head = ledger[(ledger.request == kind) & (ledger.method == HEAD)].set_index("asked")
-        forced = head.index[head.retrained == 1]
-        spent = head.spent / head.allowed
-        left_behind = head.residual / head.allowed
-        spent[forced] = np.nan
-        left_behind[forced] = np.nan
-
-        ax.plot(spent, color=PURPLE, linewidth=2, label="bound on what is left")
-        ax.plot(left_behind, color=GREY, label="what is really left")
-        label = "forced retrain: certificate fails"
-        at_the_limit = np.ones(len(forced))
-        ax.scatter(forced, at_the_limit, marker="v", color=RED, zorder=3, label=label)
-        ax.axhline(1, color=INK, linewidth=0.8)
-
+        draw_budget(ax, ledger[(ledger.request == kind) & (ledger.method == HEAD)])
+        n_forced = len(check_certificate(ledger, kind).forced)
         who = SEQUENCES[kind].capitalize()
-        ax.set_title(f"{who}: {how_many(len(forced), 'forced retrain')}")
+        ax.set_title(f"{who}: {how_many(n_forced, 'forced retrain')}")
         ax.set_xlabel("patients removed")
         ax.set_ylim(0, 1.15)
-        ax.set_yticks([0, 0.5, 1])
-        ax.yaxis.set_major_formatter("{x:.0%}")
+        ax.set_yticks([0, 0.5, 1], ["no trace", "half of it", "limit: all\nthat noise\ncan hide"])
 
-    axes[0].set_ylabel("share of what the noise can hide")
-    marks = axes[0].get_legend_handles_labels()[0]
-    add_legend(axes[0], marks, "lower")
+    # Each label once
+    handles, labels = axes[0].get_legend_handles_labels()
+    by_label = dict(zip(labels, handles))
+    add_legend(axes[0], list(by_label.values()), "lower")
     return fig
 
 
 def reveals_finding(observed):
-    """Do two versions of the head show who left, one by one?"""
-    singles = {kind: observed[kind, 1] for kind in SEQUENCES}
-    shown = [kind for kind, people in singles.items() if closer_than_a_guess(people)]
-    if len(shown) < len(singles):
+    """Do two versions of the head show who left, one by one? How much better than a guess?"""
+    singles = [observed[kind, 1] for kind in SEQUENCES]
+    if not all(closer_than_a_guess(people) for people in singles):
         return "Two versions of a model do not always reveal who left"
 
-    years = max(median_error(people, "found_", "age") for people in singles.values())
-    mg = max(median_error(people, "found_", "glucose") for people in singles.values())
-    return f"Two versions of a model reveal who left, to about {years:.1f} years and {mg:.1f} mg/dL"
+    years = max(median_error(people, "found_", "age") for people in singles)
+    guesses = [median_error(people, "guess_", "age") for people in singles]
+    return (
+        f"Two versions of a model show who left: age to {years:.1f} years, "
+        f"by guessing {min(guesses):.1f} to {max(guesses):.1f}"
+    )
 
 
-def draw_revealed(ax, people):
-    """Who left, whom two versions of the head reveal, and the best guess, by age and glucose."""
-    # A line from each leaver to whom the observer takes for them
-    ages = [people.age, people.found_age]
-    glucoses = [people.glucose, people.found_glucose]
-    ax.plot(ages, glucoses, color=PURPLE, linewidth=0.8, zorder=1)
-
-    ring = {"s": 60, "facecolor": "none", "edgecolor": INK}
-    dot = {"s": 14, "color": PURPLE}
-    plus = {"s": 130, "color": GREY, "edgecolor": "white", "marker": "P", "zorder": 3}
-    ax.scatter(people.age, people.glucose, label="who left", **ring)
-    label = "whom two versions reveal, joined by a line"
-    ax.scatter(people.found_age, people.found_glucose, label=label, **dot)
-    label = "best guess without them"
-    ax.scatter(people.guess_age, people.guess_glucose, label=label, **plus)
-    ax.set(xlabel="Age (years)", ylabel="Glucose (mg/dL)")
-    ax.locator_params(nbins=5)
+REVEALED = "computed from two versions"
+GUESSED = "guess without them: the average of similar people"
 
 
-def error_columns(people):
-    """Median errors as columns of a grid, one row for the two versions and one for the guess."""
-    columns = []
-    for column, unit in (("age", "years"), ("glucose", "mg/dL")):
-        words = ["nobody", "nobody"]
-        if len(people) > 0:
-            found = median_error(people, "found_", column)
-            guess = median_error(people, "guess_", column)
-            words = [f"{found:.1f} {unit}", f"{guess:.1f} {unit}"]
-        columns.append(Column(f"{column}, median error", words, [0.5, 0.5]))
-    return columns
+def draw_revealed(ax, people, column, unit, limits):
+    """Age or glucose of all who left: the true one across, the computed and the guessed one up."""
+    truth = people[column]
+    ax.plot(limits, limits, color=GREY, linewidth=0.8, zorder=1, label="the truth")
+    dots = {"s": 22, "color": PURPLE, "zorder": 3}
+    squares = {"s": 14, "color": PALE, "marker": "s", "linewidth": 0, "zorder": 2}
+    ax.scatter(truth, people["found_" + column], label=REVEALED, **dots)
+    ax.scatter(truth, people["guess_" + column], label=GUESSED, **squares)
+
+    errors = "nobody observed"
+    if len(people) > 0:
+        found = median_error(people, "found_", column)
+        guess = median_error(people, "guess_", column)
+        errors = f"median error: {found:.1f}\nof the guess: {guess:.1f}"
+    ax.set_xlabel(f"true {unit}\n{errors}")
+    ax.set(xlim=limits, ylim=limits)
+    ax.locator_params(nbins=4)
 
 
 @in_our_style()
 def reveals_figure(observed, settings):
-    """Who left and whom two versions of the head reveal, one by one; below, how far it is off."""
+    """What two versions of the head reveal of each who left, beside the truth and a guess."""
     n_train = settings.patients * 4 // 5
     explanation = (
         f"{whose_data(settings)}. Whoever holds the certified model from before and after a "
@@ -4525,18 +4609,19 @@ def reveals_figure(observed, settings):
         "covers one version only."
     )
     finding = reveals_finding(observed)
-    fig, axes = new_figure(6.6, finding, explanation, 2, 2, height_ratios=[4, 1])
+    fig, axes = new_figure(5, finding, explanation, 1, 4)
 
-    row_names = [["two versions", "best guess"], None]  # named once, on the left
-    titles = ["Random patients", "A clinic, enlarged"]
-    for kind, title, names, column in zip(SEQUENCES, titles, row_names, axes.T):
-        people = observed[kind, 1]
-        draw_revealed(column[0], people)
-        column[0].set_title(title)
-        draw_grid(column[1], names, error_columns(people), VERDICTS)
+    panels = []
+    for kind in SEQUENCES:
+        panels.append((kind, "age", "age (years)", (0, 100)))
+        panels.append((kind, "glucose", "glucose (mg/dL)", (40, 220)))
+    for ax, (kind, column, unit, limits) in zip(axes, panels):
+        draw_revealed(ax, observed[kind, 1], column, unit, limits)
+        ax.set_title(f"{SEQUENCES[kind].capitalize()}:\n{column}")
+    axes[0].set_ylabel("computed, or guessed")
 
-    marks = axes[0, 0].get_legend_handles_labels()[0]
-    add_legend(axes[0, 0], marks)
+    marks = axes[0].get_legend_handles_labels()[0]
+    add_legend(axes[0], marks)
     return fig
 
 
