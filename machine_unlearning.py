@@ -2354,7 +2354,7 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
     ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0)
     set_percent_axis(ax)
     ax.set_xticks([0], [f"{len(of_ascent)} seeds,\none dot each"])
-    ax.set_title(f"On {the_asked(comparison.data)}, by seed")
+    ax.set_title("By seed")
     ax.set(xlabel="", xlim=(-0.6, 0.6))
 
 
@@ -2557,23 +2557,37 @@ def draw_curves(axes, path, comparison):
     ]
 
 
+def codes_of(picture):
+    """The colours of a picture (height, width), red, green and blue in one number."""
+    return np.asarray(picture).astype(int) @ [65536, 256, 1]
+
+
+def colors_of(codes):
+    """Red, green and blue (n, 3) of such numbers (n,)."""
+    return np.column_stack([codes >> 16, codes >> 8 & 255, codes & 255])
+
+
 def in_one_palette(pictures):
     """The pictures in the same 255 colours: with a palette for each, the film would flicker.
 
     The 256th colour is Pillow's mark for "no change".
     """
-    # Which colours are the most frequent in some of the pictures?
+    # The most frequent colours in some of the pictures
     step = len(pictures) // 8 + 1
-    some = np.stack([np.asarray(picture) for picture in pictures[::step]]).astype(int)
-    codes = some @ [65536, 256, 1]  # red, green and blue in one number
-    codes, counts = np.unique(codes, return_counts=True)
-    most_frequent = codes[np.argsort(counts)[-255:]]
+    some = np.stack([codes_of(picture) for picture in pictures[::step]])
+    codes, counts = np.unique(some, return_counts=True)
+    palette = colors_of(codes[np.argsort(counts)[-255:]])
 
-    # As a palette: an image that has nothing but colours
-    colors = np.column_stack([most_frequent >> 16, most_frequent >> 8 & 255, most_frequent & 255])
-    palette = Image.new("P", (1, 1))
-    palette.putpalette(colors.ravel().tolist())
-    return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    # In each picture, the nearest one for every colour
+    same_palette = []
+    for picture in pictures:
+        codes, where = np.unique(codes_of(picture), return_inverse=True)
+        nearest = cdist(colors_of(codes), palette).argmin(axis=1)
+        numbers = nearest[where].reshape(picture.height, picture.width)
+        image = Image.fromarray(numbers.astype(np.uint8))
+        image.putpalette(palette.ravel().tolist())
+        same_palette.append(image)
+    return same_palette
 
 
 def film_frame(comparison, path):
