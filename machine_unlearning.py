@@ -3704,8 +3704,8 @@ reads     the rows that a method needs: of those who leave (forget), who stay
 one, all  accuracy of an attack in %, 50 is a coin toss: U-LiRA, on one logit at
           a time; linear discriminant analysis, on all logits and the weights
 *         caught: it does better than chance, which reaches {} for
-          models trained by descent. A perfect method is caught by one of the two
-          attacks in up to {:.0%} of cases
+          models trained by descent. A perfect method is caught by one of the
+          two attacks in up to {:.0%} of cases
 lost      points of test accuracy lost against retraining by the same optimiser
 time      relative to that retraining (both: on the worst of the requests)
 """
@@ -3889,10 +3889,10 @@ class CertifiedHead:
     The certificate is about an observer of one version: the next one has the same noise. And its
     proof compares densities over all noise b, while here b also decides when to retrain, because
     spent is computed from w. If some values of b would by now have forced a retrain and others not,
-    then a head that was not retrained carries information about its b, and the bound fails. For
-    the clinic, this begins at request 45: the first retrain is forced at request 45 to 57,
-    depending on b. The certificate stands at requests at which practically no b would force one. A
-    remedy is to fix the retrains before the noise is drawn.
+    then a head that was not retrained carries information about its b, and the bound fails. With
+    seed 42, the clinic's first retrain is forced at request 45 to 57, depending on b. At requests
+    at which practically no b would force one, the certificate stands. A remedy is to fix the
+    retrains before the noise is drawn.
     """
 
     EPSILON = 1.0
@@ -4502,8 +4502,8 @@ of       at how many it was measured
 CERTIFICATE_LEGEND = """
 certified  so far: no retrain was forced in this run, with its one noise; the
            certificate needs that practically no noise would force one.
-           no: one was forced. When, depends on the noise; so a head that has not
-           been retrained around then shows something of its noise
+           no: one was forced. When, depends on the noise; so a head that has
+           not been retrained around then shows something of its noise
 within     removals within the budget
 forced     retrains, where a removal would have exceeded it
 left       what removals really left, in % of what was spent; the largest
