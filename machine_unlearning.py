@@ -2943,9 +2943,13 @@ def move_downhill(model, rows, g, H):
     start = model.weights_  # no copy: from here on, weights_ is replaced and never written into
     value = model.objective(rows.X, rows.y)
     damping = 0.0
-    # The first damping has the size of the smallest eigenvalues of H. Near an optimum that is
-    # almost flat they are much smaller, and so is g: more damping would make steps tiny
-    smallest = min(1e-4, 10 * np.linalg.norm(g))
+
+    # The first damping has the size of the smallest eigenvalue of H near an optimum. As a rule this
+    # is 1e-4. Where an optimum is almost flat it is far less, and 1e-4 would make the steps tiny
+    first = 1e-4
+    if np.linalg.norm(g) < 1e-6:
+        smallest = np.linalg.eigvalsh(H)[0]
+        first = np.clip(abs(smallest), 1e-9, 1e-4)
 
     while damping < 1e6:  # by then a step is a millionth of the gradient: none
         step = newton_step(g, H, damping)
@@ -2953,7 +2957,7 @@ def move_downhill(model, rows, g, H):
             model.weights_ = start - step
             if model.objective(rows.X, rows.y) <= value + 1e-13:  # a rise by less is rounding
                 return True
-        damping = 3 * damping + smallest
+        damping = 3 * damping + first
 
     # Nothing helped: the weights stay
     model.weights_ = start
