@@ -78,10 +78,11 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 __version__ = "3.0.0"
 
-# Only Parts 4 and 5 use what follows: drawing, the command line, files
+# For drawing, the command line and files
 import argparse
 import errno
 import platform
+import re
 import sys
 from contextlib import contextmanager
 from io import BytesIO
@@ -99,6 +100,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import NullLocator
 from PIL import Image
 
 log = logging.getLogger("machine_unlearning")  # says what takes long, if anybody listens
@@ -147,14 +149,17 @@ class Settings:
     patients: int = setting(500, "patients; four fifths of them are trained on", 10, 10**6)
     forget: int = setting(80, "patients who ask to be forgotten", 1, 10**6)
     trials: int = setting(
-        64, "trials of the study; with fewer than 8, chance can do as well as any attack", 8, 10**4
+        64,
+        "trials of the study (Part 3); with fewer than 8, chance can do as well as any attack",
+        8,
+        10**4,
     )
     seed: int = setting(42, "seed of all data and models", 0, 2**32 - 1)
     hidden: int = setting(20, "hidden units: room for a curved boundary", 1, 10**3)
     learning_rate: float = setting(0.1, "step size of gradient descent", 0, 10**3)
     epochs: int = setting(200, "epochs of training", 0, 10**7)  # by then it is accurate
-    # 145 x 0.7 is the setting that was published with this story. Less changes little, more swaps
-    # the classes: see the sweep
+    # 145 x 0.7 is the setting with which this story is usually told. Less changes little, more
+    # swaps the two classes: see the sweep, in Part 2
     unlearn_epochs: int = setting(145, "epochs of gradient ascent", 0, 10**7)
     multiplier: float = setting(0.7, "step size of ascent, in learning rates", 0, 10**6)
     output: str = setting("output", "folder for the figures")
@@ -234,11 +239,11 @@ class Cohort(NamedTuple):
     classes: tuple  # what label 0 and label 1 mean
     scaler: object  # not fitted yet: features -> X
     source: str = "rows"  # whose rows they are, as the figures say it
-    asked: np.ndarray = None  # (n,)  True for those who ask to be forgotten; None: drawn at random
+    asks: np.ndarray = None  # (n,)  True for those who ask to be forgotten; None: drawn at random
 
 
 def hospital(settings, rng):
-    """The demo's Cohort. Part 2 has others, and compare, which takes any."""
+    """The demo's Cohort."""
     patients = make_patients(settings.patients, rng)
     features = patients.set_index("patient_id")[["age", "glucose"]]
     features.columns = ["Age (years)", "Glucose (mg/dL)"]
@@ -276,9 +281,10 @@ class Data(NamedTuple):
 
 
 def divide(cohort, in_train, in_test, asked):
-    """The Data of a cohort: positions of training and test rows, and of asked among the former.
+    """The Data of a cohort.
 
-    Raises SettingsError if the retain set would lack a class.
+    in_train and in_test are positions of rows in the cohort, asked positions in in_train. Raises
+    SettingsError if the retain set would lack a class.
     """
     # The scaler is fitted on everybody, the test set included, so it remembers those who leave
     X = np.asarray(cohort.scaler.fit_transform(cohort.features))
@@ -330,8 +336,18 @@ class Layers(NamedTuple):
     z: np.ndarray  # (n,)  logits
 
 
+def check_finite(name, value):
+    """Raise TypeError or ValueError unless a parameter is a number, neither NaN nor infinite."""
+    check_scalar(value, name, Real)
+    if not np.isfinite(value):
+        raise ValueError(f"{name} == {value}, must be finite.")
+
+
 def underflow_is_zero(function):
-    """A decorator: what is too small for a float is 0, even if np.seterr asks for an error."""
+    """A decorator: what is too small for a float becomes 0.
+
+    For those who work with np.seterr(all="raise"): an underflow here is harmless.
+    """
 
     @wraps(function)
     def in_peace(*arguments):
@@ -414,7 +430,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         """
         y = self.encode(y)
         z = self.forward(X).z
-        z_wrong = np.where(y == 1, -z, z)  # (n,)  the logit of the class that it is not
+        z_wrong = np.where(y == 1, -z, z)  # (n,)  the logit of the wrong class
         return np.logaddexp(0, z_wrong)  # log(exp(0) + exp(z_wrong))
 
     def objective(self, X, y):
@@ -422,7 +438,6 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         penalty = self.l2 / 2 * (self.weights_ @ self.weights_)
         return self.losses(X, y).mean() + penalty
 
-    @underflow_is_zero
     def backpropagate(self, X, y):
         """Gradient (P,) of the summed losses of X (n, d), y (n,) of 0 and 1: the chain rule."""
         W2 = self.unpack().W2
@@ -435,46 +450,55 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
         # Back through the hidden layer, to U = X W1 + b1, of which A is the tanh
         slope = 1 - A**2  # (n, h)  tanh' = 1 - tanh^2
-        dU = slope * W2 * dz[:, None]  # (n, h)
+        dU = slope * W2 * dz[:, None]  # (n, h), from (n, h), (h,) and (n, 1)
         dW1 = X.T @ dU  # (d, h)
-        db1 = np.ones(len(X)) @ dU  # (h,)  the sum over rows, faster than dU.sum(axis=0)
+        db1 = np.ones(len(X)) @ dU  # (h,)  dU.sum(axis=0), but faster
 
         return np.concatenate([dW1.ravel(), db1, dW2, db2])
 
-    def gradient(self, X, y):
-        """Gradient (P,) of the objective on X (n, d), y (n,) with respect to all weights.
+    def summed_gradient(self, X, y):
+        """The same as backpropagate, fast for many rows: block by block.
 
-        The sum over rows is taken block by block, since a block's hidden layer stays in the cache.
-        Several blocks are shared among threads, and added up in their order: the same to the last
-        bit for any number of threads.
+        A block's hidden layer stays in the cache, and several blocks are shared among threads. They
+        are added up in their order: the same to the last bit for any number of threads.
         """
-        y = self.encode(y)
         if len(X) <= self.BLOCK:
-            total = self.backpropagate(X, y)
-        else:
-            starts = range(0, len(X), self.BLOCK)
-            blocks = [slice(start, start + self.BLOCK) for start in starts]
-            with ThreadPoolExecutor(os.cpu_count()) as threads:
-                total = sum(threads.map(lambda rows: self.backpropagate(X[rows], y[rows]), blocks))
-        return total / len(X) + self.l2 * self.weights_
+            return self.backpropagate(X, y)
 
-    def step(self, X, y, rate):
-        """One epoch: move all weights against the gradient, downhill; uphill if rate < 0."""
-        self.weights_ -= rate * self.gradient(X, y)
+        starts = range(0, len(X), self.BLOCK)
+        blocks = [slice(start, start + self.BLOCK) for start in starts]
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            return sum(threads.map(lambda rows: self.backpropagate(X[rows], y[rows]), blocks))
+
+    def mean_gradient(self, X, y):
+        """Gradient (P,) of the objective on X (n, d), y (n,) of 0 and 1."""
+        return self.summed_gradient(X, y) / len(X) + self.l2 * self.weights_
+
+    @underflow_is_zero
+    def move(self, X, y, rate, epochs):
+        """Move all weights against the gradient, downhill, or uphill if rate < 0; in place."""
+        y = self.encode(y)
+        for _ in range(epochs):
+            self.weights_ -= rate * self.mean_gradient(X, y)
+        self.warn_if_diverged()
+
+    @underflow_is_zero
+    def gradient(self, X, y):
+        """Gradient (P,) of the objective on X (n, d), y (n,) with respect to all weights."""
+        return self.mean_gradient(X, self.encode(y))
 
     def descend(self, X, y, epochs):
         """Continue training on X (n, d), y (n,), in place; returns self."""
-        for _ in range(epochs):
-            self.step(X, y, self.learning_rate)
-        return self.warn_if_diverged()
+        self.move(X, y, self.learning_rate, epochs)
+        return self
 
     def fit(self, X, y):
         """Train from scratch on X (n, d), y (n,) by full-batch gradient descent; returns self.
 
         Raises ValueError for NaN, infinity, unequal lengths, not exactly two classes, and TypeError
-        or ValueError for parameters that are no numbers, or out of range.
+        or ValueError for parameters that are not numbers, or out of range.
         """
-        X, y = self.check_first_rows(X, y)
+        X, y = self.check_fit_input(X, y)
         self.initialise()
         return self.descend(X, y, self.epochs)
 
@@ -489,11 +513,10 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         """
         check_scalar(epochs, "epochs", Integral, min_val=0)
         check_finite("multiplier", multiplier)
-        X, y = self.check_more_rows(X_forget, y_forget)
+        X, y = self.check_later_input(X_forget, y_forget)
         uphill = -self.learning_rate * multiplier
-        for _ in range(epochs):
-            self.step(X, y, uphill)
-        return self.warn_if_diverged()
+        self.move(X, y, uphill, epochs)
+        return self
 
     # What scikit-learn expects of a classifier, so that clone, score and pipelines work
 
@@ -501,7 +524,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     def decision_function(self, X):
         """Logits (n,) of X (n, d).
 
-        Raises NotFittedError before fit, ValueError for NaN, another d or weights not finite.
+        Raises NotFittedError before fit, ValueError for NaN, another d, or if training diverged.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
@@ -522,7 +545,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
     def loss(self, X, y):
         """The objective on X (n, d), y (n,), which are checked first; raises as unlearn does."""
-        X, y = self.check_more_rows(X, y)
+        X, y = self.check_later_input(X, y)
         return self.objective(X, y)
 
     def encode(self, y):
@@ -534,8 +557,8 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y may hold {self.classes_} only, it holds {np.unique(y)}")
         return is_class_1.astype(int)
 
-    def check_first_rows(self, X, y):
-        """X as floats and y as it came; sets classes_ and n_features_in_. Raises what fit says."""
+    def check_fit_input(self, X, y):
+        """X as floats, and y; sets classes_ and n_features_in_. Raises the errors of fit."""
         # Parameters that are numbers, rows without gaps
         check_scalar(self.hidden_size, "hidden_size", Integral, min_val=1)
         check_scalar(self.epochs, "epochs", Integral, min_val=0)
@@ -558,31 +581,23 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y must hold two classes, it holds one class: {self.classes_[0]}")
         return X, y
 
-    def check_more_rows(self, X, y):
-        """X as floats and y as it came, of a network that is trained. Raises what unlearn says."""
+    def check_later_input(self, X, y):
+        """X as floats, and y, for a network that is trained. Raises the errors of unlearn."""
         check_is_fitted(self)
         X, y = validate_data(self, X, y, dtype=np.float64, reset=False)
         self.encode(y)
         return X, y
 
     def warn_if_diverged(self):
-        """A ConvergenceWarning if the weights are not finite; returns self."""
+        """A ConvergenceWarning if the weights are not finite."""
         if not np.isfinite(self.weights_).all():
             message = "the weights are not finite any more: a smaller step size may help"
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
-        return self
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False  # two classes only
         return tags
-
-
-def check_finite(name, value):
-    """Raise TypeError or ValueError unless a parameter is a number, neither NaN nor infinite."""
-    check_scalar(value, name, Real)
-    if not np.isfinite(value):
-        raise ValueError(f"{name} == {value}, must be finite.")
 
 
 # ---- Three answers to a request -----------------------------------------------------------------
@@ -606,7 +621,7 @@ class Request(NamedTuple):
 def full_retrain(request, rng):
     """The same training from new random weights, on the retain set alone."""
     model = clone(request.original)  # WITHOUT the weights
-    # clone has copied the RandomState as well; with the copy, all retrains would be the same
+    # clone has copied the RandomState, too, from which every retrain would draw the same weights
     model.set_params(random_state=rng)
     return model.fit(request.retain.X, request.retain.y)
 
@@ -686,7 +701,7 @@ def evaluate(model, original, retrained, data):
 
 
 def report(what, seconds):
-    """Say on stderr how long a step took, if it was long enough to wonder."""
+    """Say on stderr how long a step took, if it took more than a second."""
     if seconds > 1:
         log.info("%s: %.1f s", what, seconds)
 
@@ -725,9 +740,9 @@ def train_original(rows, settings, rng):
 
 
 def more_retrains(request, n, rng):
-    """n more networks, each retrained as in full_retrain, at the same time.
+    """n more networks, the same as n calls of full_retrain, but trained in parallel.
 
-    Their initial weights are drawn one after the other, as if they were trained so.
+    That is why all initial weights are drawn first.
     """
     retain = request.retain
     epochs = request.original.epochs
@@ -761,7 +776,7 @@ def answer_and_measure(data, settings, rng, repeats=3, n_others=10):
     models = {}
     seconds = {}
 
-    # The original has seen all training rows, also of those who will ask
+    # The original has seen all training rows, including those of the patients who will ask
     original, seconds[ORIGINAL] = timed(
         train_original, data.train, settings, rng=rng, repeats=repeats
     )
@@ -790,7 +805,7 @@ def answer_and_measure(data, settings, rng, repeats=3, n_others=10):
 
 
 def gaps_to_others(model, comparison):
-    """The gaps of a model to the other retrained networks; the retrained model's: the yardstick."""
+    """The gap of a model to each of the other retrains. For the retrained model: the yardstick."""
     X = comparison.data.forget.X
     gaps = [gap_to_retrained(model, other, X) for other in comparison.others]
     return np.array(gaps)
@@ -823,13 +838,21 @@ def ascent_path(comparison, settings):
 def has_learned(comparison):
     """Is the original better on the test set than always guessing the larger class?
 
-    If not, or if it predicts one class only, there is nothing to forget, and nothing to judge.
+    If not, there is nothing to forget, and nothing to judge.
     """
-    test = comparison.data.test
-    predicted = comparison.models[ORIGINAL].predict(test.X)
-    accuracy = np.mean(predicted == test.y)
-    larger_class = max(np.mean(test.y), 1 - np.mean(test.y))
-    return accuracy > larger_class and len(np.unique(predicted)) == 2
+    share_of_class_1 = comparison.data.test.y.mean()
+    share_of_larger_class = max(share_of_class_1, 1 - share_of_class_1)
+    return comparison.results.test_accuracy[ORIGINAL] > share_of_larger_class
+
+
+def standard_error_of_difference(model, other, rows):
+    """Standard error of the difference in accuracy between two models on the same rows.
+
+    Only rows on which the two disagree count: each moves the difference by 1 / n, up or down. A sum
+    of k such coin tosses has a standard deviation of sqrt(k) / n. McNemar, Psychometrika 12, 1947.
+    """
+    n_disagree = np.sum(model.predict(rows.X) != other.predict(rows.X))
+    return np.sqrt(n_disagree) / len(rows.y)
 
 
 def check_answers(comparison):
@@ -839,12 +862,8 @@ def check_answers(comparison):
     ascent = comparison.models[ASCENT]
     test = comparison.data.test
 
-    # useful: is ascent as accurate as the target, up to two standard errors? Both models meet the
-    # same test rows, so only those on which they disagree count: each of them moves the difference
-    # by 1 / n, up or down. The sum of k such coin tosses has a standard deviation of sqrt(k) / n
-    # (McNemar, Psychometrika 12, 1947)
-    n_disagree = np.sum(ascent.predict(test.X) != retrained.predict(test.X))
-    standard_error = np.sqrt(n_disagree) / len(test.y)
+    # useful: is ascent as accurate as the target, up to two standard errors?
+    standard_error = standard_error_of_difference(ascent, retrained, test)
     lowest = max(results.test_accuracy[RETRAIN] - 2 * standard_error, 0)
 
     # close: is ascent as close to the target as another retrained model, or at least twice as close
@@ -856,7 +875,7 @@ def check_answers(comparison):
     checks = {
         "useful": (results.test_accuracy[ASCENT], lowest, 1),
         "close": (results.gap_to_retrained[ASCENT], 0, close_enough),
-        # Often asked for; that it is not the target, the retrained model's value shows
+        # Often asked for, but the retrained model's value shows that 50% is not the target
         "coin toss": (results.forget_accuracy[ASCENT], 0.4, 0.6),
         # Is doing nothing as close to the target as another retrained model?
         "nothing": (nothing, 0, farthest_retrain),
@@ -893,12 +912,12 @@ TARGET_LINE = {"color": GREEN, "linestyle": "--", "linewidth": 1.8}  # the retra
 HALF_LINE = {"color": INK, "linestyle": ":", "linewidth": 1.8}  # 50%, a coin toss
 BORDER_LINE = {"color": INK, "linewidth": 1.8}  # where a model's p is 0.5
 
-# Patients on a map, and their marks in the key. s is the area of a mark if there is one patient
-# only, in square points: see draw_patients
+# Patients on a map, and their marks in the key. s is an area in square points, which size_for
+# adapts to the number of marks
 SMALL = {"s": 160, "alpha": 0.6, "linewidth": 0}
 RINGED = {"s": 380, "linewidth": 0.9, "edgecolor": INK, "zorder": 3}
 LARGE = {"s": 420, "linewidth": 0.8, "edgecolor": "white", "zorder": 3}  # judged differently
-CROSS = {"s": 420, "linewidth": 1.9, "color": INK, "marker": "x", "zorder": 4}
+CROSS = {"s": 420, "linewidth": 1.5, "color": INK, "marker": "x", "zorder": 4}
 RING_KEY = {"color": INK, "marker": "o", "markerfacecolor": "none"}
 LARGE_KEY = {"color": GREY, "marker": "o", "markersize": 9}
 CROSS_KEY = {"color": INK, "marker": "x", "markeredgewidth": 1.9}
@@ -933,7 +952,7 @@ FONTS = ("font.family", "font.sans-serif", "font.serif", "font.monospace")
 
 @contextmanager
 def in_our_style():
-    """The look of all figures, also as a decorator; rcParams come back as they were.
+    """The look of all figures, for with or as a decorator; rcParams are restored afterwards.
 
     Only the reader's fonts are kept: they may have letters that Matplotlib's own font lacks.
     """
@@ -943,7 +962,7 @@ def in_our_style():
 
 
 class NotebookFigure(Figure):
-    """A figure that pyplot does not know of, and that a notebook shows nevertheless, once."""
+    """A figure that pyplot does not know; a notebook shows it, once, by calling _repr_png_."""
 
     @in_our_style()
     def savefig(self, *arguments, **options):
@@ -999,23 +1018,27 @@ def shortened(words, inches, weight="normal"):
 
 def in_lines(words, inches, n_lines=2, weight="normal"):
     """The words in at most n_lines lines of this width, then an ellipsis."""
-    letters = max(int(inches / width_of("n", weight=weight)), 1)
+    letters = max(int(inches / width_of("n", weight=weight)), 1)  # n is about as wide as most
     lines = wrap(str(words), letters, max_lines=n_lines, placeholder="…", break_long_words=False)
     return "\n".join(shortened(line, inches, weight) for line in lines)
 
 
 def balanced(words, size, weight):
-    """As few lines as the figure is wide, of about the same length."""
-    n_lines = int(width_of(words, size, weight) / TEXT_WIDTH) + 1
-    if n_lines == 1:
-        return words
-    return fill(words, len(words) // n_lines + 9)  # 9: room for the rest of a word
+    """The words in as few lines as fit into the figure, all about equally long."""
+    n_lines = 0
+    widest = np.inf
+    while widest > TEXT_WIDTH:
+        n_lines += 1
+        letters = len(words) // n_lines + 9  # 9: room for the rest of a word
+        lines = wrap(words, letters)
+        widest = max(width_of(line, size, weight) for line in lines)
+    return "\n".join(lines)
 
 
 def example(comparison):
     """Which data a figure shows: "400 synthetic patients, seed 42"."""
     n = len(comparison.data.train.y)
-    source = shortened(comparison.data.source, 4)
+    source = shortened(comparison.data.source, 5)
     return f"{n:,} {source}, seed {comparison.settings.seed}"
 
 
@@ -1028,15 +1051,15 @@ def class_names(data):
 
 
 def new_page(height, finding, explanation):
-    """A figure of 10 x height inches with its words, and the part of it below them.
+    """A figure of 10 x height inches with its title and grey lines, and an empty part for panels.
 
-    Matplotlib's constrained layout makes room for all texts.
+    Each part is a figure in a figure, with room for one title of its own; Matplotlib's constrained
+    layout makes room for all texts.
     """
     fig = NotebookFigure(figsize=(WIDTH, height), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.06, h_pad=0.07)  # inches between panels
     fig.suptitle(balanced(finding, 15, "bold"), x=0.008, ha="left")
 
-    # One figure within the other, since each has room for one title
     below = fig.subfigures()
     below.suptitle(
         balanced(explanation, 12, "normal"),
@@ -1060,13 +1083,13 @@ def new_figure(height, finding, explanation, n_rows=1, n_columns=1, **grid):
 
 
 def name_rows(ax, numbers):
-    """Name the rows of a panel, from top to bottom, and put a column of numbers at its right."""
+    """Name the rows of a panel, the first on top, and write a column of numbers at its right."""
     beside = ax.get_yaxis_transform()  # x in widths of the panel, y in rows
     for row, (name, number) in enumerate(numbers.items()):
         color = COLORS.get(name, INK)
         ax.text(1.06, row, number, transform=beside, color=color, va="center")
     ax.set_yticks(range(len(numbers)), numbers.index)
-    ax.set_ylim(len(numbers) - 0.4, -0.6)
+    ax.set_ylim(len(numbers) - 0.4, -0.6)  # row 0 on top, and some room above and below
     ax.tick_params(axis="y", length=0)
 
 
@@ -1093,8 +1116,8 @@ class Column(NamedTuple):
     width: float = 1
 
 
-def draw_grid(ax, rows, columns, shades):
-    """A table of tinted cells; rows are its names, or False. shades: a colormap, or colours."""
+def draw_grid(ax, names, columns, shades):
+    """A table of tinted cells; names are those of its rows, or None. shades: map or list."""
     edges = np.cumsum([0] + [column.width for column in columns])
     middles = (edges[:-1] + edges[1:]) / 2
     n_rows = len(columns[0].words)
@@ -1113,14 +1136,15 @@ def draw_grid(ax, rows, columns, shades):
             if not np.isnan(tints[row, k]):
                 ax.text(middles[k], row + 0.5, word, ha="center", va="center")
         for row in column.framed:
-            corner = (edges[k] + 0.04, row + 0.09)  # within the white gaps
-            ax.add_patch(Rectangle(corner, column.width - 0.08, 0.82, **frame))
+            left = edges[k] + 0.04  # within the white gaps
+            top = row + 0.09
+            ax.add_patch(Rectangle((left, top), column.width - 2 * 0.04, 1 - 2 * 0.09, **frame))
 
     # The names of columns and rows, around it
     ax.set_xticks(middles, [column.heading for column in columns])
     ax.set_yticks([])
-    if rows is not False:
-        ax.set_yticks(np.arange(n_rows) + 0.5, rows)
+    if names is not None:
+        ax.set_yticks(np.arange(n_rows) + 0.5, names)
     ax.set_ylim(n_rows, 0)
     ax.tick_params(length=0, labelbottom=False, labeltop=True)
     ax.spines[:].set_visible(False)
@@ -1130,9 +1154,9 @@ def draw_grid(ax, rows, columns, shades):
 
 
 def size_for(n, look):
-    """A look whose marks have the right size for n of them; a ring must not hide its colour."""
+    """A look for n marks: the more there are, the smaller is each, within limits."""
     size = np.clip(look["s"] / np.sqrt(max(n, 1)), 4, 80)
-    linewidth = look["linewidth"] * min(size / 40, 1)
+    linewidth = look["linewidth"] * min(size / 40, 1)  # thin around small marks: colour remains
     return {**look, "s": size, "linewidth": linewidth}
 
 
@@ -1155,7 +1179,7 @@ def draw_map(ax, comparison, model=None):
     """A model's p, shaded; its border p = 0.5, and on it the retrained model's, green and dashed.
 
     Without a model, just the frame. Returns what a film must remove before it draws the next
-    model. Raises ValueError if the data have not two features.
+    model. Raises ValueError unless the data have two features.
     """
     data = comparison.data
     names = data.features.columns
@@ -1166,7 +1190,9 @@ def draw_map(ax, comparison, model=None):
     low = data.features.min().to_numpy()
     high = data.features.max().to_numpy()
     margin = 0.02 * (high - low)
-    x, y = np.linspace(low - margin, high + margin, 60).T
+    sides = np.linspace(low - margin, high + margin, 60)  # (60, 2)
+    x = sides[:, 0]
+    y = sides[:, 1]
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     ax.set_xlabel(in_lines(names[0], 4))  # inches, about the size of a panel
     ax.set_ylabel(in_lines(names[1], 2.5))
@@ -1191,22 +1217,30 @@ def draw_map(ax, comparison, model=None):
     return drawn
 
 
+def columns_that_fit(widths):
+    """The most columns in which a legend with entries of these widths fits into the figure.
+
+    Matplotlib fills one column after the other; each is as wide as its widest entry.
+    """
+    for n_columns in range(len(widths), 1, -1):
+        columns = np.array_split(widths, n_columns)
+        if sum(max(column) for column in columns) <= TEXT_WIDTH:
+            return n_columns
+    return 1
+
+
 def add_legend(ax, handles, side="upper"):
     """What marks and lines mean, above or below all panels, in as few lines as possible."""
     widths = [width_of(handle.get_label()) + 0.55 for handle in handles]  # 0.55: mark and gaps
-
-    # Matplotlib fills one column after the other; each is as wide as its widest entry
-    n_columns = len(handles)
-    while n_columns > 1:
-        columns = np.array_split(widths, n_columns)
-        if sum(max(column) for column in columns) <= TEXT_WIDTH:
-            break
-        n_columns -= 1
+    n_columns = columns_that_fit(widths)
     ax.figure.legend(handles=handles, loc=f"outside {side} left", ncols=n_columns)
 
 
-def add_key(ax, data, marks=(), others=()):
-    """The legend of all maps: classes, marks as (label, look), the two borders, other handles."""
+def add_key(ax, data, marks=(), others=(), target="the target's border"):
+    """The legend of all maps: classes, marks as (label, look), the two borders, other handles.
+
+    target: what the dashed line is called.
+    """
     handles = []
     for name, look in zip(class_names(data), CLASS_LOOKS):
         label = " " + name  # Matplotlib ignores a label that begins with _
@@ -1214,7 +1248,7 @@ def add_key(ax, data, marks=(), others=()):
     for label, look in marks:
         handles.append(Line2D([], [], linestyle="", label=label, **look))
     handles.append(Line2D([], [], **BORDER_LINE, label="the model's border"))
-    handles.append(Line2D([], [], **TARGET_LINE, label="the target's"))
+    handles.append(Line2D([], [], **TARGET_LINE, label=target))
     add_legend(ax, [*handles, *others])
 
 
@@ -1247,8 +1281,29 @@ def times_the_gap(results):
     return f"{times:,.0f}" if times >= 9.95 else f"{times:.2g}"
 
 
+def what_ascent_does(comparison):
+    """What gradient ascent has done to the model, judged on the test set; in words.
+
+    "breaks" is for 20 points and more: a wrong answer more for every fifth patient.
+    """
+    results = comparison.results
+    right = results.test_accuracy[ASCENT]
+    target = results.test_accuracy[RETRAIN]
+
+    if check_answers(comparison).holds["useful"]:
+        times = times_the_gap(results)
+        return f"Gradient ascent ends {times} times as far from the target as doing nothing"
+    if right < 0.5 <= target - 0.2:
+        return f"Gradient ascent makes the model worse than a coin toss: {right:.0%} right"
+    verb = "breaks" if right <= target - 0.2 else "harms"
+    return f"Gradient ascent {verb} the model: {right:.0%} right instead of {target:.0%}"
+
+
 def draw_gap_panel(ax, gaps, others):
-    """The gap of each model, a Series, on a log scale; a dot and a band for ten other retrains."""
+    """The gap of each model, a Series, on a log scale; in the target's row, those of the others.
+
+    others (k,) are the gaps of other retrains to the target, which are also drawn as a band.
+    """
     # In points of probability; 0 has no place on a log scale
     smallest = 0.01
     gaps = 100 * gaps
@@ -1260,7 +1315,7 @@ def draw_gap_panel(ax, gaps, others):
             size = 16
         else:
             x = np.array([gaps[name]])
-            size = 70
+            size = 40
         look = {"s": size, "color": COLORS.get(name, GREY), "clip_on": False}
         ax.scatter(x.clip(smallest), np.full(len(x), row), **look)
 
@@ -1280,20 +1335,14 @@ def performance_figure(comparison):
 
     # What was found, and how to read it
     n = len(data.asked)
-    right = results.test_accuracy.map("{:.0%}".format)
-    times = times_the_gap(results)
+    finding = what_ascent_does(comparison)
     if not has_learned(comparison):
         finding = no_verdict(comparison)
-    elif checks.holds["useful"]:
-        finding = f"Gradient ascent ends {times} times as far from a retrained model as doing "
-        finding += "nothing"
-    else:
-        finding = f"Forgetting {n:,} by gradient ascent breaks the model: {right[ASCENT]} right "
-        finding += f"instead of {right[RETRAIN]}"
     size = "no larger than theirs" if checks.holds["nothing"] else "larger than theirs"
     explanation = (
         f"{example(comparison)}. The target is a model retrained without {whom}; the green band "
-        f"is ten other retrains. Naive deletion keeps the old weights, and its gap is {size}."
+        f"is {len(others)} other retrains. Naive deletion keeps the old weights, and its gap is "
+        f"{size}."
     )
     fig, axes = new_figure(
         4.5, finding, explanation, 1, 4, sharey=True, width_ratios=[1, 1, 1, 1.3]
@@ -1307,25 +1356,26 @@ def performance_figure(comparison):
         unit = "seconds"
         durations = results.seconds
     draw_bars(time_panel, "Time", durations, "{:.1f}", durations.max(), accuracy=False)
-    time_panel.set_xlabel(f"{unit}\nto answer\nthe request", loc="left")
+    time_panel.set_xlabel(f"{unit}\nof computing", loc="left")
 
     # Accuracies
     aim = aim_of_forgetting(comparison)
     draw_bars(test_panel, "Test accuracy", results.test_accuracy)
     draw_bars(forget_panel, "Forget accuracy", results.forget_accuracy)
     test_panel.set_xlabel(f"right, of\n{len(data.test.y):,} never seen", loc="left")
-    forget_panel.set_xlabel(f"right, of {n:,};\ntarget {aim}", loc="left")
+    forget_panel.set_xlabel(f"right, of the {n:,};\ntarget {aim}", loc="left")
 
     # The gap; the retrained model's own is 0, so its row shows those of the ten others
     draw_gap_panel(gap_panel, results.gap_to_retrained, others)
     numbers = results.gap_to_retrained.map(points)
-    numbers[RETRAIN] = f"ten others\n≤ {points(others.max())}"
+    numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
+    numbers[NAIVE] += "\ninside" if checks.holds["nothing"] else "\noutside"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
-    gap_panel.set_xlabel("points of probability,\neach tick 10 times farther", loc="left")
+    gap_panel.set_xlabel("percentage points,\neach tick 10 times farther", loc="left")
 
     # What each model is, below its name
-    meanings = ["before the request", "the target", "weights untouched", "climbs their loss"]
+    meanings = ["before the request", "the target", "nothing forgotten", "climbs their loss"]
     names = [f"{name}\n{meaning}" for name, meaning in zip(results.index, meanings)]
     time_panel.set_yticks(range(len(names)), names, linespacing=1.3)
     time_panel.figure.align_xlabels()
@@ -1349,18 +1399,16 @@ def boundaries_figure(comparison):
 
     # What was found, and how to read it
     finding = (
-        f"Gradient ascent differs from retraining on {len(differs[ASCENT]):,} of {n:,} {noun}, "
-        f"deletion on {len(differs[NAIVE]):,}"
+        f"Gradient ascent disagrees with retraining on {len(differs[ASCENT]):,} of {n:,} {noun}"
     )
     class_0, class_1 = class_names(data)
-    explanation = f"{example(comparison)}. Shaded: how sure a model is of {class_0} (blue) or "
-    explanation += f"{class_1} (orange). "
-    if len(differs[NAIVE]) == 0:
-        explanation += "Naive deletion: the same predictions are not the same model."
-    else:
-        explanation += f"The target is the model retrained without {the_asked(data)}."
+    explanation = (
+        f"{example(comparison)}. Shaded: how sure a model is of {class_0} (blue) or {class_1} "
+        f"(orange). The target is retrained without {the_asked(data)}; naive deletion is the "
+        "original, unchanged."
+    )
     fig, axes = new_figure(8.1, finding, explanation, 2, 2, sharex=True, sharey=True)
-    add_key(axes[0, 0], data, [("large: differs from the target", LARGE_KEY)])
+    add_key(axes[0, 0], data, [("large: judged unlike the target", LARGE_KEY)])
 
     for ax, name in zip(axes.flat, models):
         draw_map(ax, comparison, models[name])
@@ -1371,8 +1419,12 @@ def boundaries_figure(comparison):
         # Two titles: whose map on the left, what it shows on the right
         color = COLORS.get(name, INK)
         verdict = f"differs on {len(differs[name]):,}"
+        if len(differs[name]) > n / 2:
+            verdict += ": sides swapped"
         if name == RETRAIN:
             verdict = "the target"
+        if name == NAIVE:
+            verdict = "the original, unchanged"
         ax.set_title(name, color=color)
         ax.set_title(verdict, color=color, loc="right", weight="normal")
     return fig
@@ -1399,7 +1451,7 @@ def concrete_figure(comparison):
     )
     fig, axes = new_figure(8.5, finding, explanation, 2, 2)
     who, before, after, bars = axes.flat
-    add_key(who, data, [("asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
+    add_key(who, data, [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
 
     # Who asked?
     draw_map(who, comparison)
@@ -1408,7 +1460,10 @@ def concrete_figure(comparison):
     who.set_title(f"Who asks to be forgotten:\n{len(asked):,} of {len(data.train.y):,}")
 
     # Right and wrong, before and after
-    panels = {ORIGINAL: (before, "Before"), ASCENT: (after, "After gradient ascent")}
+    panels = {
+        ORIGINAL: (before, f"Before (it saw {whom})"),
+        ASCENT: (after, "After gradient ascent"),
+    }
     for name, (ax, when) in panels.items():
         wrong = models[name].predict(data.forget.X) != data.forget.y
         draw_map(ax, comparison, models[name])
@@ -1438,9 +1493,10 @@ def white(words):
 
 
 def feature_columns(features, asked):
-    """What a table shows of the rows at these positions, with as many digits as say something."""
+    """The features of the rows at these positions, in words: a Column each."""
     columns = []
     for name, values in features.items():
+        # About three digits of the largest one
         largest = max(values.abs().max(), 1e-9)
         decimals = int(np.clip(2 - np.log10(largest), 0, 6))
         words = [f"{value:.{decimals}f}" for value in values.iloc[asked]]
@@ -1461,6 +1517,12 @@ def answer_column(name, models, rows):
     return Column(name.replace(" ", "\n"), words, p, np.flatnonzero(after != before))
 
 
+def first_that_fit(columns, room):
+    """The first columns, as many as there is room for in inches."""
+    ends = np.cumsum([column.width for column in columns])
+    return columns[: np.sum(ends <= room)]
+
+
 @in_our_style()
 def patients_figure(comparison, n_rows=15):
     """A table of the first patients who asked: each model's p, where it is wrong or has changed."""
@@ -1473,17 +1535,19 @@ def patients_figure(comparison, n_rows=15):
     classes = [shortened(name, 1.6) for name in data.classes]
 
     # What was found, and how to read it
-    flipped = results.predictions_changed.astype(int)
-    harmed = int(results.newly_wrong[ASCENT])
+    flipped = results.predictions_changed
+    harmed = results.newly_wrong[ASCENT]
     by_retraining = f"{flipped[RETRAIN]:,}" if flipped[RETRAIN] else "none"
     finding = (
         f"Gradient ascent flips {flipped[ASCENT]:,} of {n:,} predictions, retraining "
         f"{by_retraining}"
     )
+    answers = [answer_column(name, models, rows) for name in (ORIGINAL, RETRAIN, ASCENT)]
+    flipped_here = len(answers[-1].framed)
     explanation = (
-        f"{example(comparison)}: the first {len(asked)} who asked, and each model's probability of "
-        f"{classes[1]}. ×: wrong; framed: flipped. Flips from right to wrong: {harmed:,} of "
-        f"{flipped[ASCENT]:,}."
+        f"{example(comparison)}: the first {len(asked)} who asked, and how probable each model "
+        f"finds {classes[1]}. Framed: flipped, {flipped_here} of these {len(asked)}; ×: wrong. Of "
+        f"all {flipped[ASCENT]:,} flips, {harmed:,} are new errors."
     )
 
     # Who they are, what they have, what the models say
@@ -1491,20 +1555,21 @@ def patients_figure(comparison, n_rows=15):
     who = Column("Patient", ids, white(ids))
     features = feature_columns(data.features, asked)
     actual = Column("Actual", [classes[label] for label in rows.y], rows.y)
-    answers = [answer_column(name, models, rows) for name in (ORIGINAL, RETRAIN, ASCENT)]
 
     # As many features as there is room for
     left = as_wide_as_needed([who])
     right = as_wide_as_needed([actual, *answers])
     room = TEXT_WIDTH - sum(column.width for column in left + right)
-    for feature in as_wide_as_needed(features):
-        room -= feature.width
-        if room < 0:
-            break
-        left.append(feature)
+    left += first_that_fit(as_wide_as_needed(features), room)
 
     fig, ax = new_figure(0.31 * len(asked) + 2, finding, explanation)
-    draw_grid(ax, False, left + right, SHADES)
+    draw_grid(ax, None, left + right, SHADES)
+
+    # One more heading over the last three columns
+    widths = [column.width for column in left + right]
+    middle = 1 - sum(widths[-3:]) / 2 / sum(widths)  # in widths of the panel
+    heading = f"probability of {classes[1]} according to"
+    ax.set_title(heading, loc="center", x=middle, weight="normal")
     for heading in ax.get_xticklabels():
         name = heading.get_text().replace("\n", " ")
         heading.set(weight="bold", color=COLORS.get(name, INK))
@@ -1562,20 +1627,7 @@ def demo_finding(comparison):
     n_others = len(comparison.others)
 
     # What has ascent done to the model?
-    if holds["useful"]:
-        gap = points(results.gap_to_retrained[ASCENT])
-        times = times_the_gap(results)
-        ascent = (
-            f"Gradient ascent ends {gap} points from the target, {times} times as far as doing "
-            "nothing."
-        )
-    else:
-        right = percent(results.test_accuracy[ASCENT])
-        target = percent(results.test_accuracy[RETRAIN])
-        ascent = (
-            f"Gradient ascent breaks the model: it gets {right} of the test set right, instead of "
-            f"{target}."
-        )
+    ascent = f"{what_ascent_does(comparison)}."
 
     # What should forget accuracy be?
     right = percent(results.forget_accuracy[ASCENT])
@@ -1607,8 +1659,8 @@ changed  predictions on the forget set that differ from the original model's;
          harmed: those of them that were right before
 gap      mean |p - p of Full Retrain| on the forget set, in points (hundredths),
          p the probability of {class_1}; {n} other retrains: {low} to {high}
-AUC      loss attack: the chance that a forget row has a lower loss than a test
-         row. The target of all columns but ms is the row Full Retrain
+AUC      loss attack: how often a forget row has a lower loss than a test row
+The target of all columns but ms is the row Full Retrain.
 """
 
 
@@ -1631,7 +1683,7 @@ def checks_in_words(checks):
     forms = {"useful": percent, "close": points, "coin toss": percent, "nothing": points}
     questions = {
         "useful": "test accuracy as good as Full Retrain's?",
-        "close": "gap like a retrain's, or half of nothing's?",
+        "close": "gap like a retrain's, or half the naive?",
         "coin toss": "forget accuracy near 50%?",
         "nothing": "naive deletion: gap like a retrain's?",
     }
@@ -1721,7 +1773,7 @@ def compare(make_cohort, settings, repeats=3, n_others=10):
     """
     rng = np.random.RandomState(settings.seed)
     cohort = read_cohort(make_cohort(settings, rng))
-    if cohort.asked is None:
+    if cohort.asks is None:
         data = split(cohort, settings, rng)
     else:
         data = split_around(cohort, settings, rng)
@@ -1729,12 +1781,12 @@ def compare(make_cohort, settings, repeats=3, n_others=10):
 
 
 def split_around(cohort, settings, rng):
-    """Divide a cohort that says who asks: they are all trained on, the test set is of the others.
+    """Divide a cohort that says who asks: train on all of them, draw the test set from the others.
 
     Raises SettingsError if nobody asks, or the others are too few.
     """
-    askers = np.flatnonzero(cohort.asked)
-    others = np.flatnonzero(~cohort.asked)
+    askers = np.flatnonzero(cohort.asks)
+    others = np.flatnonzero(~cohort.asks)
     n_test = math.ceil(0.2 * len(cohort.y))
     if len(askers) == 0 or len(others) <= n_test:
         raise SettingsError(
@@ -1742,14 +1794,16 @@ def split_around(cohort, settings, rng):
             f"more than {n_test} must not, since the test set is drawn from these"
         )
 
-    others, in_test = train_test_split(others, test_size=n_test, random_state=settings.seed)
-    in_train = np.concatenate([askers, others])
+    others_in_train, in_test = train_test_split(
+        others, test_size=n_test, random_state=settings.seed
+    )
+    in_train = np.concatenate([askers, others_in_train])
     asked = rng.permutation(len(askers))  # the askers come first in in_train
     return divide(cohort, in_train, in_test, asked)
 
 
 def two_figures(comparison, prefix):
-    """The Output of the demo elsewhere: the page, and two figures; one, if it cannot be a map."""
+    """The Output of the demo elsewhere: the page, a figure, and maps if there are two features."""
     figures = {f"{prefix}performance_metrics.png": performance_figure(comparison)}
     if comparison.data.features.shape[1] == 2:
         figures[f"{prefix}decision_boundaries.png"] = boundaries_figure(comparison)
@@ -1760,7 +1814,7 @@ def two_figures(comparison, prefix):
 
 
 def read_cohort(parts):
-    """A Cohort, checked: features as floats, labels as 0 and 1, asked as a mask or None.
+    """A Cohort, checked: features as floats, labels as 0 and 1, asks as a mask or None.
 
     parts may be a tuple of the first four. ValueError names the part, or the column, at fault.
     """
@@ -1779,25 +1833,25 @@ def read_cohort(parts):
     if len(y) != len(features):
         raise ValueError(f"there are {len(y)} labels for {len(features)} rows of features")
 
-    asked = cohort.asked
-    if asked is not None:
-        asked = np.asarray(asked)
-        if asked.shape != y.shape or asked.dtype != bool:
-            raise ValueError(f"asked must be a mask of {len(y)} times True or False, or None")
+    asks = cohort.asks
+    if asks is not None:
+        asks = np.asarray(asks)
+        if asks.shape != y.shape or asks.dtype != bool:
+            raise ValueError(f"asks must be a mask of {len(y)} times True or False, or None")
 
-    return cohort._replace(features=features, y=y, asked=asked)
+    return cohort._replace(features=features, y=y, asks=asks)
 
 
 def as_numbers(features):
     """Anybody's features (n, d) as a DataFrame of floats; ValueError names a column at fault."""
     features = pd.DataFrame(features)
     if features.shape[1] == 0 or features.columns.nlevels > 1:
-        raise ValueError("the features need columns with one name each, not none, not two levels")
+        raise ValueError("the features need columns, and one name for each of them")
 
     columns = []
     for position, name in enumerate(features.columns):  # by position: two may have one name
         column = features.iloc[:, position]
-        # Missing values first, while they can be seen: as a number, a missing date is -9.2e18
+        # Missing values first: pandas would turn a missing date into the number -9.2e18
         if column.isna().any():
             raise ValueError(f"missing values in {name}")
         if column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype):
@@ -1814,6 +1868,21 @@ def as_numbers(features):
     table = pd.concat(columns, axis=1)
     table.columns = features.columns.astype(str)
     return table
+
+
+def contradict(numbers, classes):
+    """Do the names of two classes contradict their labels, two numbers, the smaller one first?
+
+    They do if they are numbers themselves, but others, or in another order: for labels 0 and 1, the
+    names 1 and 0, or "1" and "0", or 3 and 4.
+    """
+    swapped = [str(classes[1]), str(classes[0])]
+    if swapped == [str(number) for number in numbers]:
+        return True
+    if swapped == [f"{number:.12g}" for number in numbers]:  # "1" for 1.0
+        return True
+    are_numbers = all(isinstance(name, Real) for name in classes)
+    return are_numbers and list(classes) != numbers
 
 
 def as_zero_and_one(y, classes):
@@ -1837,13 +1906,10 @@ def as_zero_and_one(y, classes):
     if len(found) != 2:
         raise ValueError(complaint)
 
-    # Which one is class 1? Numbers go by size, unless the names say something else
+    # Which one is class 1? Of numbers, the larger; of words, the second name
     if all(isinstance(label, Real) for label in found):
         found.sort()
-        spellings = [[str(label) for label in found], [f"{label:.12g}" for label in found]]
-        are_swapped = [str(classes[1]), str(classes[0])] in spellings
-        names_are_numbers = all(isinstance(name, Real) for name in classes)
-        if are_swapped or (names_are_numbers and list(classes) != found):
+        if contradict(found, classes):
             raise ValueError(f"{complaint}, of which the larger is class 1")
         class_1 = found[1]
     elif set(found) == set(classes):
@@ -1879,10 +1945,10 @@ def wisconsin(settings, rng):
     """
     bunch = load_breast_cancer(as_frame=True)
     features = bunch.data[["worst area", "worst smoothness"]]
-    features.columns = ["Worst area (mean of 3 largest)", "Worst smoothness (mean of 3 largest)"]
+    features.columns = ["Area (mean of 3 largest)", "Smoothness (mean of 3 largest)"]
     y = (bunch.target == 0).to_numpy(int)  # there, 0 is malignant
     classes = ("Benign", "Malignant")
-    return Cohort(features, y, classes, StandardScaler(), "real patients (Wisconsin)")
+    return Cohort(features, y, classes, StandardScaler(), "real patients, Wisconsin")
 
 
 def basic(settings):
@@ -1917,7 +1983,7 @@ def read_table(path):
             n_columns[separator] = len(first_line.columns)
         separator = max(n_columns, key=n_columns.get)
 
-        # A row with more values than there are columns would be read in silence, and shifted
+        # With index_col=False, values beyond the last column are dropped, with a warning: an error
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
@@ -1954,8 +2020,9 @@ def check_columns(names, table, flag):
 def feature_names(table, label, features):
     """Which columns to learn from: "age,blood sugar", or a list of names.
 
-    If it is empty, the two numeric columns; but an id must not become a feature unnoticed, so
-    SettingsError if there are not exactly two.
+    If it is empty, the two numeric columns. But an id or a code must not become a feature
+    unnoticed: SettingsError unless there are exactly two, neither of them an id, and no column
+    with decimal commas, which would be a third.
     """
     if isinstance(features, str):
         features = [name.strip() for name in features.split(",")]
@@ -1963,16 +2030,25 @@ def feature_names(table, label, features):
     check_columns(names, table, "--features")
     if label in names:
         raise SettingsError(f"--features {label}: this is the label")
+    if len(set(names)) < len(names):
+        raise SettingsError("--features: a column is named twice")
     if names:
         return names
 
     numeric = table.drop(columns=label).select_dtypes("number").columns.tolist()
+    has_id = any(looks_like_an_id(table[name]) for name in numeric)
     hint = decimal_commas(table)
-    if len(numeric) != 2 or hint:
+    if len(numeric) != 2 or has_id or hint:
         found = ", ".join(numeric) or "none"
         reason = f"name the columns to learn from (with numbers: {found})"
         raise SettingsError(f"--features: {reason}{hint}")
     return numeric
+
+
+def looks_like_an_id(column):
+    """Whole numbers, every row another one: likely, in a table of more than a few rows, an id."""
+    is_whole = pd.api.types.is_integer_dtype(column)
+    return is_whole and column.is_unique and len(column) >= 20
 
 
 def decimal_commas(table):
@@ -2010,7 +2086,7 @@ def read_label(column):
     # Its values, class 1 last
     are_numbers = pd.api.types.is_numeric_dtype(column)  # or True and False
     if are_numbers:
-        column = pd.to_numeric(column, downcast="integer")  # 1.0 was 1 before a value was missing
+        column = pd.to_numeric(column, downcast="integer")  # missing values turn 1 into 1.0
         found = sorted(column.unique().tolist())
     else:
         column = column.astype(str).str.strip()
@@ -2049,6 +2125,16 @@ def who_asks(table, query, y):
     return asked
 
 
+def columns_in(query, table):
+    """The columns that a query mentions."""
+    names = []
+    for name in table.columns:
+        as_a_word = rf"(?<!\w){re.escape(name)}(?!\w)"
+        if re.search(as_a_word, query):
+            names.append(name)
+    return names
+
+
 def own_cohort(table, label, features="", asked=""):
     """A cohort for compare from a DataFrame, such as read_table makes from a CSV file.
 
@@ -2060,8 +2146,9 @@ def own_cohort(table, label, features="", asked=""):
     check_columns([label], table, "--label")
     names = feature_names(table, label, features)
 
-    # Rows with missing values
-    complete = table.dropna(subset=[label, *names]).infer_objects()
+    # Rows with missing values; where it is missing whether somebody asks, too
+    needed = [label, *names, *columns_in(asked, table)]
+    complete = table.dropna(subset=needed).infer_objects()
     if len(complete) < 10:
         reason = f"{len(complete)} rows without missing values; 10 are needed"
         raise SettingsError(f"--data: {reason}")
@@ -2159,46 +2246,48 @@ def try_seeds(settings):
 def sweep_headline(doses, comparison):
     """Does a small dose of ascent come nearer than doing nothing, and what does a large one do?"""
     nothing = comparison.results.gap_to_retrained[NAIVE]
-    most = doses.loc[doses.dose.idxmax()]
+    largest_dose = doses.loc[doses.dose.idxmax()]
     if not has_learned(comparison):
         return no_verdict(comparison)
     if doses.gap_to_retrained.min() >= nothing:
-        return "No amount of gradient ascent ends nearer to the target than doing nothing"
-    if most.gap_to_retrained <= nothing:
-        return "Even the most gradient ascent tried here ends nearer to the target"
+        return "No dose of gradient ascent that was tried is better than doing nothing"
+    if largest_dose.gap_to_retrained <= nothing:
+        return "Even the largest dose of gradient ascent is better than doing nothing"
 
     effect = "leads away again"
-    if most.test_accuracy < 0.5:
-        effect = f"breaks the model ({most.test_accuracy:.0%} right)"
-    return f"A little gradient ascent nears the target; more {effect}"
+    if largest_dose.test_accuracy < 0.5:
+        effect = "breaks the model"
+    return f"A little gradient ascent nears the target, a lot {effect}"
 
 
 def compared_with_seeds(here, accuracies):
-    """How a forget accuracy after ascent compares with those of other seeds; in words."""
+    """How the forget accuracies after ascent of other seeds compare with one; in words."""
     of_ascent = accuracies[ASCENT]
-    if here > of_ascent.max():
-        return f"milder than all {len(of_ascent)}"
-    if here < of_ascent.min():
-        return f"harsher than all {len(of_ascent)}"
-    return f"milder than {(of_ascent < here).sum()} of {len(of_ascent)}"
+    n = len(of_ascent)
+    n_lower = (of_ascent < here).sum()
+    if n_lower == n:
+        return f"all {n} lower"
+    if of_ascent.min() > here:
+        return f"all {n} higher"
+    return f"{n_lower} of {n} lower"
 
 
-def draw_doses(ax, title, doses):
-    """The frame of a panel over the dose, in whole powers of ten."""
+def set_dose_axis(ax, title, doses):
+    """A horizontal axis for the dose, from one power of ten to another."""
     seen = doses.dose[doses.dose > 0]  # 0 has no place on a log scale
     low = 10 ** np.floor(np.log10(seen.min()))
     high = 10 ** np.ceil(np.log10(seen.max()))
     ax.set_title(title)
-    ax.set(xscale="log", xlim=(low, high), xlabel="dose, each tick 10 times more")
+    ax.set(xscale="log", xlim=(low, high))
+    ax.set_xlabel("dose, each tick 10 times more", loc="left")
     ax.xaxis.set_major_formatter("{x:g}")
-    ax.minorticks_off()
+    ax.xaxis.set_minor_locator(NullLocator())
 
 
-def draw_percent(ax):
+def set_percent_axis(ax):
     """A vertical axis from 0 to 100%, with the line of 50%."""
-    ax.axhline(0.5, **HALF_LINE, zorder=0)
-    ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1])
-    ax.yaxis.set_major_formatter("{x:.0%}")
+    ax.axhline(0.5, **HALF_LINE, zorder=0, label="coin toss")
+    ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1], yticklabels=["0%", "50%", "100%"])
 
 
 DIAMOND = {  # our example
@@ -2211,48 +2300,62 @@ DIAMOND = {  # our example
 }
 
 
+def add_panel_key(ax):
+    """The key of one panel, below it."""
+    below = {"loc": "upper left", "bbox_to_anchor": (0, 0), "borderaxespad": 4}  # lines of text
+    ax.legend(**below, borderpad=0, labelspacing=0.3)
+
+
 def draw_gap_over_dose(ax, doses, comparison):
-    """The gap in points of probability, beside ten other retrains and doing nothing."""
+    """The gap in points of probability, beside other retrains and doing nothing."""
     smallest = 0.01  # points; 0 has no place on a log scale
-    nothing = 100 * comparison.results.gap_to_retrained[NAIVE]
+    settings = comparison.settings
+    dose = settings.unlearn_epochs * settings.multiplier
+    results = (100 * comparison.results.gap_to_retrained).clip(lower=smallest)
     gaps = (100 * doses.gap_to_retrained).clip(lower=smallest)
     others = 100 * gaps_to_others(comparison.models[RETRAIN], comparison)
     others = others.clip(smallest)
 
-    ax.axhspan(others.min(), others.max(), color=GREEN_TINT, label="ten other retrains")
-    ax.axhline(max(nothing, smallest), color=GREY, linewidth=1.2, label="nothing done")
-    ax.scatter(doses.dose, gaps, color=RED, s=24)
+    ax.scatter(doses.dose, gaps, color=RED, s=24, label="gradient ascent")
+    ax.scatter(dose, results[ASCENT], **DIAMOND, label="our example")
+    ax.axhline(results[NAIVE], color=GREY, linewidth=1.2, label="nothing done")
+    band = {"color": GREEN_TINT, "zorder": 0, "label": f"{len(others)} other retrains"}
+    ax.axhspan(others.min(), others.max(), **band)
     ax.set(yscale="log", ylim=(smallest, 110), yticks=[0.01, 0.1, 1, 10, 100])
     ax.yaxis.set_major_formatter("{x:g}")
-    draw_doses(ax, "Gap to the target, points", doses)
+    ax.yaxis.set_minor_locator(NullLocator())
+    set_dose_axis(ax, "Gap to the target, in points", doses)
+    add_panel_key(ax)
 
 
 def draw_accuracy_over_dose(ax, doses, comparison):
-    """Both accuracies, and a diamond at the setting of the comparison."""
+    """Both accuracies after ascent."""
     settings = comparison.settings
     accuracy = comparison.results.forget_accuracy
     dose = settings.unlearn_epochs * settings.multiplier
 
-    test = {"color": PALE, "s": 64, "label": "ascent, on the test set"}
-    forget = {"color": RED, "s": 24, "label": "ascent, on those who asked"}
-    ax.scatter(doses.dose, doses.test_accuracy, **test)
+    in_order = doses.sort_values("dose")
+    ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1, label="on the test set")
+    forget = {"color": RED, "s": 24, "label": f"on {the_asked(comparison.data)}"}
     ax.scatter(doses.dose, doses.forget_accuracy, **forget)
-    ax.scatter(dose, accuracy[ASCENT], **DIAMOND, label="our example")
+    ax.scatter(dose, accuracy[ASCENT], **DIAMOND)
     ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0, label="the target")
-    draw_percent(ax)
-    draw_doses(ax, f"Accuracy, seed {settings.seed}", doses)
+    set_percent_axis(ax)
+    set_dose_axis(ax, "Accuracy after ascent", doses)
+    add_panel_key(ax)
 
 
-def draw_accuracy_over_seeds(ax, accuracies, here):
-    """A dot per seed and model, and a diamond at the accuracy of our example after ascent."""
-    colors = [COLORS.get(name, PALE) for name in accuracies]
-    sns.swarmplot(accuracies, ax=ax, size=4, palette=colors, warn_thresh=1)
-    ax.scatter(2, here, **DIAMOND)  # ascent is the third of three
-    draw_percent(ax)
-    names = [name.replace(" ", "\n") for name in accuracies]
-    ax.set_xticks(range(3), names)
-    ax.set_title("Forget accuracy")
-    ax.set(xlabel="", xlim=(-0.6, 2.6))
+def draw_accuracy_over_seeds(ax, accuracies, comparison):
+    """The accuracy on the forget set after ascent: a dot per seed."""
+    accuracy = comparison.results.forget_accuracy
+    of_ascent = accuracies[[ASCENT]]
+    sns.swarmplot(of_ascent, ax=ax, size=5, palette=[RED], warn_thresh=1)  # no warnings
+    ax.scatter(0, accuracy[ASCENT], **DIAMOND)
+    ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0)
+    set_percent_axis(ax)
+    ax.set_xticks([0], [f"{len(of_ascent)} seeds,\none dot each"])
+    ax.set_title("By seed")
+    ax.set(xlabel="", xlim=(-0.6, 0.6))
 
 
 @in_our_style()
@@ -2260,27 +2363,20 @@ def sweep_figure(doses, accuracies, comparison):
     """The gap and both accuracies over the dose, and forget accuracy over the seed."""
     settings = comparison.settings
     here = comparison.results.forget_accuracy[ASCENT]
-    yours = f"{settings.unlearn_epochs} × {settings.multiplier:g}"
 
     # What was found, and how to read it
     finding = sweep_headline(doses, comparison)
     explanation = (
-        f"{example(comparison)}. The dose is epochs × multiplier, in {len(doses)} settings. Right: "
-        f"{yours} with {len(accuracies)} seeds; our example, seed {settings.seed}, is "
+        f"{example(comparison)}. Dose: epochs of ascent × step size. Right: our example, "
+        f"{settings.unlearn_epochs} × {settings.multiplier:g}, and the same with other seeds, "
         f"{compared_with_seeds(here, accuracies)}."
     )
-    fig, axes = new_figure(5.2, finding, explanation, 1, 3, width_ratios=[5, 5, 4.5])
+    fig, axes = new_figure(5.4, finding, explanation, 1, 3, width_ratios=[5, 5, 2.8])
     gap_panel, accuracy_panel, seed_panel = axes
 
     draw_gap_over_dose(gap_panel, doses, comparison)
     draw_accuracy_over_dose(accuracy_panel, doses, comparison)
-    draw_accuracy_over_seeds(seed_panel, accuracies, here)
-
-    # The key, for all panels
-    accuracy_handles, _ = accuracy_panel.get_legend_handles_labels()
-    gap_handles, _ = gap_panel.get_legend_handles_labels()
-    coin_toss = Line2D([], [], **HALF_LINE, label="coin toss")
-    add_legend(gap_panel, [*accuracy_handles, *gap_handles, coin_toss])
+    draw_accuracy_over_seeds(seed_panel, accuracies, comparison)
     return fig
 
 
@@ -2309,12 +2405,12 @@ def sweep_page(doses, accuracies, comparison):
         )
 
     # And with other seeds?
-    seeds = accuracies[ASCENT].describe().map(percent)
+    seeds = accuracies[ASCENT]
     by_seed = (
         f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
-        f"{percent(forget[ASCENT])} with seed {settings.seed}, and {seeds['min']} to "
-        f"{seeds['max']} (mean {seeds['mean']}) with seeds {accuracies.index[0]} to "
-        f"{accuracies.index[-1]}. The target is {percent(forget[RETRAIN])}."
+        f"{percent(forget[ASCENT])} with seed {settings.seed}, and {percent(seeds.min())} to "
+        f"{percent(seeds.max())} (mean {percent(seeds.mean())}) with seeds {accuracies.index[0]} "
+        f"to {accuracies.index[-1]}. The target is {percent(forget[RETRAIN])}."
     )
     words = f"{sweep_headline(doses, comparison)}. {by_dose} {by_seed}"
 
@@ -2369,7 +2465,7 @@ class Film(NamedTuple):
 
 
 def epochs_shown(last, nearest, n_frames=90):
-    """The epochs of a film: a third of its frames up to twice the nearest epoch, then faster."""
+    """The epochs of a film: slowly until twice the nearest epoch, with a third of the frames."""
     slow = min(2 * nearest, last)
     if slow in (0, last):  # one speed
         epochs = np.linspace(0, last, n_frames)
@@ -2396,44 +2492,43 @@ def film_headline(path):
 
 
 class Curve:
-    """A panel of the film: what has been measured so far, and the latest value in its title."""
+    """A panel of the film: what has been measured so far, and the latest value in its title.
 
-    def __init__(self, ax, title, values, color, form):
+    From the epoch that is nearest to the target on, a line marks it. All parts are animated: the
+    film draws them, not Matplotlib.
+    """
+
+    def __init__(self, ax, title, values, color, form, nearest):
         self.values = values  # a Series, by epoch
         self.form = form  # value -> words
-        moving = {"color": color, "animated": True}  # drawn by the film, not with the frame
-        (self.line,) = ax.plot(0, values[0], linewidth=2.4, **moving)
-        (self.dot,) = ax.plot(0, values[0], marker="o", clip_on=False, **moving)
+        self.nearest = nearest
+        (self.line,) = ax.plot(0, values[0], linewidth=2.4, color=color, animated=True)
+        (self.dot,) = ax.plot(0, values[0], "o", color=color, clip_on=False, animated=True)
+        self.mark = ax.axvline(nearest, color=GREEN, linewidth=1.2, animated=True)
         ax.set_title(title)
         self.number = ax.set_title(" ", color=color, loc="right")
         ax.set_xlim(0, max(values.index[-1], 1))
 
     def show(self, epoch):
-        """Draw it up to this epoch."""
+        """Bring it to an epoch; returns its parts, to be drawn."""
         so_far = self.values.loc[:epoch]
         self.line.set_data(so_far.index, so_far)
         self.dot.set_data([epoch], [so_far[epoch]])
         self.number.set_text(self.form(so_far[epoch]))
+        self.mark.set_visible(epoch >= self.nearest)
+        return [self.mark, self.line, self.dot, self.number]
 
 
 def draw_curves(axes, path, comparison):
     """Three panels over the epochs, each with its target; returns the curves, still empty."""
     results = comparison.results
     whom = the_asked(comparison.data)
+    nearest = path.gap_to_retrained.idxmin()
     smallest = 0.001  # points; 0 has no place on a log scale
     others = (100 * gaps_to_others(comparison.models[RETRAIN], comparison)).clip(smallest)
     gaps = (100 * path.gap_to_retrained).clip(lower=smallest)
-
-    # Both accuracies
-    curves = [
-        Curve(axes["test"], "Test accuracy", path.test_accuracy, INK, "{:.0%}".format),
-        Curve(axes["forget"], f"Accuracy on {whom}", path.forget_accuracy, RED, "{:.0%}".format),
-        Curve(axes["gap"], "Gap to the target", gaps, RED, "{:.2f} points".format),
-    ]
-    for name in ("test", "forget"):
-        draw_percent(axes[name])
-        axes[name].axhline(results[f"{name}_accuracy"][RETRAIN], **TARGET_LINE, zorder=1)
-        axes[name].set_xticklabels([])
+    test = path.test_accuracy
+    forget = path.forget_accuracy
 
     # The gap, from the power of ten below all of them to 100 points
     lowest = np.floor(np.log10(min(gaps.min(), others.min())))
@@ -2441,31 +2536,58 @@ def draw_curves(axes, path, comparison):
     gap = axes["gap"]
     gap.axhspan(others.min(), others.max(), color=GREEN_TINT)
     gap.axhline(gaps[0], color=GREY, linewidth=1.2)
-    gap.set(yscale="log", ylim=(ticks[0], 110), yticks=ticks, xlabel="epochs of ascent")
+    gap.set(yscale="log", ylim=(ticks[0], 110), yticks=ticks)
     gap.yaxis.set_major_formatter("{x:g}")
-    gap.minorticks_off()
-    gap.set_ylabel("each tick\n10 times more")
-    return curves
+    gap.yaxis.set_minor_locator(NullLocator())
+
+    # Both accuracies
+    for name in ("test", "forget"):
+        set_percent_axis(axes[name])
+        axes[name].axhline(results[f"{name}_accuracy"][RETRAIN], **TARGET_LINE, zorder=1)
+
+    # The panels lie above each other; the lowest one names the epochs
+    axes["forget"].set_xlabel("epochs of ascent")
+    for name in ("gap", "test"):
+        axes[name].set_xticklabels([])
+
+    return [
+        Curve(axes["gap"], "Gap (log scale)", gaps, RED, "{:.2f} points".format, nearest),
+        Curve(axes["test"], "Test accuracy", test, INK, "{:.0%}".format, nearest),
+        Curve(axes["forget"], f"Accuracy on {whom}", forget, RED, "{:.0%}".format, nearest),
+    ]
+
+
+def codes_of(picture):
+    """The colours of a picture (height, width), red, green and blue in one number."""
+    return np.asarray(picture).astype(int) @ [65536, 256, 1]
+
+
+def colors_of(codes):
+    """Red, green and blue (n, 3) of such numbers (n,)."""
+    return np.column_stack([codes >> 16, codes >> 8 & 255, codes & 255])
 
 
 def in_one_palette(pictures):
-    """The same pictures in the same 255 colours; the 256th is Pillow's mark for "no change"."""
-    # A few pictures, one above the other, have all colours that matter
+    """The pictures in the same 255 colours: with a palette for each, the film would flicker.
+
+    The 256th colour is Pillow's mark for "no change".
+    """
+    # The most frequent colours in some of the pictures
     step = len(pictures) // 8 + 1
-    few = [np.asarray(picture) for picture in pictures[::step]]
-    palette = Image.fromarray(np.concatenate(few)).quantize(
-        255,
-        method=Image.Quantize.MAXCOVERAGE,
-        kmeans=3,  # so that large areas keep their very colour
-    )
+    some = np.stack([codes_of(picture) for picture in pictures[::step]])
+    codes, counts = np.unique(some, return_counts=True)
+    palette = colors_of(codes[np.argsort(counts)[-255:]])
 
-    # Nearly white is white, or Pillow would take the one for the other
-    colors = np.reshape(palette.getpalette(), (-1, 3))  # red, green, blue
-    nearly_white = (colors > 245).all(axis=1)
-    colors[nearly_white] = 255
-    palette.putpalette(colors.ravel().tolist())
-
-    return [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    # In each picture, the nearest one for every colour
+    same_palette = []
+    for picture in pictures:
+        codes, where = np.unique(codes_of(picture), return_inverse=True)
+        nearest = cdist(colors_of(codes), palette).argmin(axis=1)
+        numbers = nearest[where].reshape(picture.height, picture.width)
+        image = Image.fromarray(numbers.astype(np.uint8))
+        image.putpalette(palette.ravel().tolist())
+        same_palette.append(image)
+    return same_palette
 
 
 def film_frame(comparison, path):
@@ -2477,16 +2599,18 @@ def film_frame(comparison, path):
     )
     fig, panels = new_page(5.8, film_headline(path), explanation)
     axes = panels.subplot_mosaic(
-        [["map", "test"], ["map", "forget"], ["map", "gap"]],
+        [["map", "gap"], ["map", "test"], ["map", "forget"]],
         width_ratios=[5, 4],
-        height_ratios=[2, 2, 3],
+        height_ratios=[4, 2, 2],
     )
 
     # The key
-    marks = [("asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)]
-    band = Patch(color=GREEN_TINT, label="ten other retrains")
+    marks = [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)]
+    band = Patch(color=GREEN_TINT, label=f"{len(comparison.others)} other retrains")
     line = Line2D([], [], color=GREY, linewidth=1.2, label="nothing done")
-    add_key(axes["map"], data, marks, [band, line])
+    mark = Line2D([], [], color=GREEN, linewidth=1.2, label="closest")
+    half = Line2D([], [], **HALF_LINE, label="coin toss")
+    add_key(axes["map"], data, marks, [band, line, mark, half], target="the target")
 
     # The map, still without a model
     draw_map(axes["map"], comparison)
@@ -2533,10 +2657,10 @@ def film_of_ascent(comparison, path):
         moving = sorted(axes["map"].collections, key=Artist.get_zorder)
         moving.append(clock)
         for curve in curves:
-            curve.show(epoch)
-            moving += [curve.line, curve.dot, curve.number]
+            moving += curve.show(epoch)
 
-        # Draw what moves, and nothing else
+        # On the picture of what does not move, draw what does. All patients are drawn again, since
+        # the new shading of the map has covered them
         canvas.restore_region(background)
         for artist in moving:
             artist.draw(canvas.get_renderer())
@@ -2565,10 +2689,10 @@ def stills_figure(comparison, path):
 
     explanation = (
         f"{example(comparison)}: the model after some epochs of ascent on the loss of "
-        f"{the_asked(data)}. The target is a model retrained without them."
+        f"{the_asked(data)}. Gap: distance to the target, in percentage points of probability."
     )
     fig, axes = new_figure(4.2, film_headline(path), explanation, 1, 4, sharex=True, sharey=True)
-    add_key(axes[0], data, [("asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
+    add_key(axes[0], data, [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
 
     for ax, epoch in zip(axes, epochs):
         model = copy.deepcopy(comparison.models[ORIGINAL])
@@ -2577,7 +2701,12 @@ def stills_figure(comparison, path):
         draw_map(ax, comparison, model)
         draw_patients(ax, data, asked, RINGED)
         draw_marks(ax, data, asked[wrong], CROSS)
-        ax.set_title(f"Epoch {epoch}:\ngap {points(path.gap_to_retrained[epoch])} points")
+        when = f"Epoch {epoch}"
+        color = INK
+        if epoch == path.gap_to_retrained.idxmin():
+            when += ", closest"
+            color = GREEN
+        ax.set_title(f"{when}:\ngap {points(path.gap_to_retrained[epoch])}", color=color)
         ax.label_outer()
 
     # A short film has fewer of them
@@ -3561,21 +3690,23 @@ def percent_range(low, high):
     return f"{high}%" if low == high else f"{low} to {high}%"
 
 
-def study_headline(beside):
-    """The finding: how many shortcuts, methods that do not retrain, are caught on no request?
-
-    If it is Newton alone, how long does it take, and on which request longest?
-    """
+def never_caught(beside):
+    """The shortcuts, methods that do not retrain, that no attack has caught on any request."""
     caught = beside.caught.groupby("method", sort=False).any()
-    caught = caught.drop(list(TRAINING))
-    never = list(caught.index[~caught])
+    shortcuts = caught.drop(list(TRAINING))
+    return list(shortcuts.index[~shortcuts])
+
+
+def study_headline(beside):
+    """The finding: how many shortcuts are never caught? If it is Newton alone, in what time?"""
+    never = never_caught(beside)
     if never != [NEWTON]:
-        return f"{len(never)} of {len(caught)} shortcuts escape all attacks"
+        n_shortcuts = len(METHODS) - len(TRAINING)
+        return f"{len(never)} of {n_shortcuts} shortcuts to retraining are never caught"
 
     time = beside.time.xs(NEWTON, level="method")  # by request
-    share = percent_range(time.min(), time.max())
-    longest = time.idxmax()
-    return f"Only Newton escapes all attacks, in {share} ({longest}) of Newton Retrain's time"
+    times = percent_range(time.min(), time.max())
+    return f"Only Newton is never caught, in {times} of Newton Retrain's time"
 
 
 def strongest_attack(table):
@@ -3601,7 +3732,28 @@ def in_words(values, form):
     return values.map(form.format).where(values.notna(), "none")
 
 
-def study_columns(words, is_bad, names):
+def forget_words(table, beside):
+    """Each row's forget accuracy in words: that of a target, on target, too high or too low."""
+    words = in_words(table.forget_accuracy, "{:.0%}")
+    is_target = table.index.isin(list(TRAINING), level="method")
+    words = words.mask(is_target, "target " + words)
+    words = words.mask(beside.too_high, words + " high")
+    return words.mask(beside.too_low, words + " low")
+
+
+def about_attacks(table):
+    """What "caught" means, how clearly, and what luck would reach."""
+    task = "It must say if a model was retrained."
+    luck = f"more than luck explains ({chance_reaches(table)})."
+    if not table.caught.any():
+        return f"{task}\nCaught: right in more cases,\n{luck}"
+
+    accuracy = strongest_attack(table)[table.caught]
+    right = percent_range(accuracy.min(), accuracy.max())
+    return f"{task}\nCaught: right in {right} of cases,\n{luck}"
+
+
+def study_columns(words, is_bad, names, headings):
     """A Column per kind of request, with the named methods from top to bottom.
 
     words and is_bad are Series by request and method. A name that is no method has empty cells.
@@ -3610,12 +3762,12 @@ def study_columns(words, is_bad, names):
     for kind in KINDS:
         words_by_method = words[kind].reindex(names)
         tints = is_bad[kind].astype(float).reindex(names)
-        columns.append(Column(kind, words_by_method, tints))
+        columns.append(Column(headings[kind], words_by_method, tints))
     return columns
 
 
 def price_columns(beside, names):
-    """Two Columns: time relative to retraining, over the requests; test accuracy lost, at worst."""
+    """Two Columns: time relative to retraining, over the requests; test accuracy lost, at most."""
     by_method = beside.groupby("method", sort=False)
     least = by_method.time.min()
     most = by_method.time.max()
@@ -3623,13 +3775,21 @@ def price_columns(beside, names):
     times = {}
     for name in METHODS:
         times[name] = percent_range(least[name], most[name])
-    lost = in_words(by_method.points_lost.max(), "−{:.1f}").replace("−0.0", "0")
+    lost = in_words(by_method.points_lost.max(), "{:.1f} points").replace("0.0 points", "nothing")
 
     neutral = pd.Series(0.5, index=list(METHODS)).reindex(names)
     return [
-        Column("time", pd.Series(times).reindex(names), neutral),
-        Column("accuracy", lost.reindex(names), neutral),
+        Column("time\nneeded", pd.Series(times).reindex(names), neutral),
+        Column("accuracy\nlost", lost.reindex(names), neutral, width=1.1),
     ]
+
+
+def frame_row(ax, row):
+    """A frame around a whole row of a grid."""
+    left, right = ax.get_xlim()
+    corner = (left + 0.01, row + 0.03)
+    look = {"fill": False, "edgecolor": INK, "linewidth": 2, "clip_on": False, "zorder": 3}
+    ax.add_patch(Rectangle(corner, right - left - 0.02, 0.94, **look))
 
 
 @in_our_style()
@@ -3643,62 +3803,66 @@ def study_figure(table, settings):
     n_train_atypical = n_train - settings.forget + n_atypical
     finding = study_headline(beside)
     explanation = (
-        f"Synthetic patients, seed {settings.seed}. Who leaves: {settings.forget:,} of {n_train:,} "
-        f"at random; a clinic of {settings.forget:,}, unlike all others; or {n_atypical:,} of "
-        f"{n_train_atypical:,}, atypical: they look like the other diagnosis. "
-        f"{settings.trials:,} trials each."
+        f"{n_train:,} synthetic patients, seed {settings.seed}; {settings.trials:,} trials. Who "
+        "leaves: random patients, a clinic unlike all others, or atypical patients "
+        f"(of {n_train_atypical:,}), who look like the other diagnosis."
     )
-    target = table.forget_accuracy[CLINIC, RETRAIN]
+    headings = {
+        RANDOM: f"{settings.forget:,}\nrandom",
+        CLINIC: f"clinic\nof {settings.forget:,}",
+        ATYPICAL: f"{n_atypical:,}\natypical",
+    }
     about_accuracy = (
-        "right, of those who left. Green:\n"
-        f"within {100 * ON_TARGET:.0f} points of retraining,\n"
-        f"which gets {target:.0%} of a clinic\nunlike all who stay"
+        "Correct predictions for those\n"
+        f"who left. Green: within {100 * ON_TARGET:.0f} points\n"
+        "of the target, even if it is 0%."
     )
-    about_attacks = (
-        "how often an attack tells it from a model\nthat was retrained; 50% is a coin toss.\n"
-        f"Caught: more often than chance allows,\nwhich is {chance_reaches(table)}"
-    )
-    about_price = "of retraining's time;\npoints of test\naccuracy lost,\nat worst"
+    about_price = "The target's time is 100%.\nTest accuracy lost, on\nthe worst request."
+    notes = [about_accuracy, about_attacks(table), about_price]
 
     # The rows: two groups, with an empty row above each for its heading
     names = ["", *BY_DESCENT, " ", *BY_NEWTON]
-    headings = {
-        0: "Trained by gradient descent; compared with Full Retrain",
-        1 + len(BY_DESCENT): "Trained by Newton's method; compared with Newton Retrain, time too",
+    groups = {
+        0: "Trained by gradient descent; the target is Full Retrain",
+        1 + len(BY_DESCENT): "Trained by Newton's method; the target is Newton Retrain",
     }
 
     # The cells
-    accuracies = in_words(table.forget_accuracy, "{:.0%}")
-    accuracies = accuracies.mask(beside.too_high, accuracies + " high")
-    accuracies = accuracies.mask(beside.too_low, accuracies + " low")
-    attacks = in_words(strongest_attack(table), "{:.0%}")
-    attacks = attacks.mask(table.caught, attacks + " caught")
+    accuracies = study_columns(forget_words(table, beside), ~beside.on_target, names, headings)
+    verdicts = table.caught.map({True: "caught", False: "not caught"})
+    attacks = study_columns(verdicts, table.caught, names, headings)
+    prices = price_columns(beside, names)
 
     # Draw
-    widths = [3.2, 4.2, 2.4]
-    fig, axes = new_figure(7.4, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
-    draw_grid(axes[0], names, study_columns(accuracies, ~beside.on_target, names), VERDICTS)
-    draw_grid(axes[1], names, study_columns(attacks, table.caught, names), VERDICTS)
-    draw_grid(axes[2], names, price_columns(beside, names), VERDICTS)
-
-    titles = ["Forget accuracy", "Does an attack catch it?", "Price"]
-    for ax, title, about in zip(axes, titles, [about_accuracy, about_attacks, about_price]):
+    widths = [3.2, 3.2, 2.35]
+    fig, axes = new_figure(7.9, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
+    titles = ["Forget accuracy", "Does an attack catch it?", "What does it cost?"]
+    for ax, title, note, columns in zip(axes, titles, notes, [accuracies, attacks, prices]):
+        draw_grid(ax, names, columns, VERDICTS)
         ax.set_title(title, pad=10)
-        ax.set_xlabel(about, loc="left")
+        ax.xaxis.set_label_position("top")
+        ax.set_xlabel(note, loc="left", size=11, color=GREY, labelpad=10)
         for cell in ax.texts:
-            cell.set_size(11)  # or "100% caught" would not fit
+            cell.set_size(11)  # or "target 100%" would not fit
+
+    # Names: the targets in green; what is never caught in bold, with a frame
+    never = never_caught(beside)
+    shown = ["Newton (all steps)" if name == NEWTON else name for name in names]
+    axes[0].set_yticklabels(shown)
+    labels = axes[0].get_yticklabels()
+    for row, (name, label) in enumerate(zip(names, labels)):
+        if name in TRAINING:
+            label.set_color(GREEN)
+        if name in never:
+            label.set_weight("bold")
+            for ax in axes:
+                frame_row(ax, row)
 
     # Headings of the groups: they reach into the next panel, so they are drawn on top of it
-    for row, heading in headings.items():
+    for row, heading in groups.items():
         text = axes[0].text(0, row + 0.6, heading, va="center", style="italic")
         text.set_in_layout(False)
     axes[0].set_zorder(1)
-
-    # Names of the methods, those of the two targets in bold
-    for label in axes[0].get_yticklabels():
-        name = label.get_text()
-        label.set_color(COLORS.get(name, INK))
-        label.set_weight("bold" if name in TRAINING else "normal")
 
     return fig
 
@@ -4134,7 +4298,7 @@ def check_certificate(ledger, kind):
 # hospital has left. The guess to compare with sees no head, but the same public rows.
 
 # Leavers between two versions if only every fifth version is published. For random patients this
-# blurs what is revealed; of a clinic's, two versions then reveal no more than a guess
+# blurs what is revealed; of a clinic's, two versions then tell little more than a guess, or less
 BATCH = 5
 AGES = np.arange(101)  # where the observer searches, in years
 GLUCOSES = np.arange(40, 221)  # in mg/dL
@@ -4288,205 +4452,250 @@ def whose_data(settings):
     return f"{n_training(settings):,} synthetic patients, seed {settings.seed}"
 
 
+def how_many(n, things):
+    """No thing, 1 thing, 2 things."""
+    if n == 0:
+        return f"no {things}"
+    return f"{n} {things}" if n == 1 else f"{n} {things}s"
+
+
 def in_points(gap):
     """A gap in points of probability; 0 if the two models are one up to rounding."""
     return "0" if gap <= SAME_OPTIMUM else points(gap)
 
 
 def sequential_finding(summary):
-    """What Newton saves, and how often it is off target."""
+    """What Newton saves, and whose requests, if any, it leaves off target."""
     rows = summary.xs(NEWTON, level="method")
-    least = 100 * rows.time.min()
-    most = 100 * rows.time.max()
+    times = percent_range(rows.time.min(), rows.time.max())
+    finding = f"Newton, in {times} of Full Retrain's time,"
+
     n_off = rows.off_target.sum()
     n_measured = rows.measured.sum()
-    return (
-        f"Newton takes {least:.0f} to {most:.0f}% of Full Retrain's time, "
-        f"off target in {n_off} of {n_measured} cases"
-    )
+    if n_off == 0:
+        return f"{finding} hits all {n_measured} targets"
+    if n_off == rows.off_target[CLINIC]:
+        return f"{finding} misses {n_off} of a clinic's {rows.measured[CLINIC]} targets"
+    return f"{finding} misses {n_off} of {n_measured} targets"
 
 
-def draw_gaps(ax, ledger, largest_gap):
-    """A row per strategy, a mark per request; ledger is that of one kind of request."""
-    measured = ledger.dropna(subset="gap_to_retrained")
-    gaps = measured.gap_to_retrained
-    rows = measured.method.map(STRATEGIES.index)
+def colors_of_gaps(entries):
+    """The colour of each gap in a ledger: on target, off target, or what two retrains differ by."""
+    is_target = entries.method.isin(list(TRAINING))
+    off_target = entries.gap_to_retrained > ONE_POINT
+    colors = pd.Series(GREEN_TINT, index=entries.index)
+    colors[off_target] = RED
+    colors[off_target & is_target] = PALE
+    return colors
 
-    # No gap, one of less than a point, or a larger one: a mark is short, longer or long
-    same = gaps <= SAME_OPTIMUM
-    far = gaps > ONE_POINT
-    near = ~same & ~far
-    for which, label, size, color in (
-        (same, "on target", 50, GREEN),
-        (near, "less than 1 point of probability off", 120, PALE),
-        (far, "off target, by more", 260, RED),
-    ):
-        look = {"marker": "|", "linewidth": 2, "s": size, "color": color}
-        ax.scatter(measured.asked[which], rows[which], label=label, **look)
 
-    # The largest gap of each row
-    ax.tick_params(axis="y", length=0)
+def draw_requests(ax, entries, summary):
+    """A row per strategy, a box per gap that was measured; beside it, how many are off target."""
+    measured = entries.dropna(subset="gap_to_retrained")
+    colors = colors_of_gaps(measured)
+    for name, row_entries in measured.groupby("method", sort=False):
+        # A box reaches back to the measurement before
+        asked = row_entries.asked.to_numpy()
+        widths = np.diff(asked, prepend=0)
+        row = STRATEGIES.index(name)
+        thin = min(0.3, 24 / len(asked))  # or the lines between would hide many boxes
+        look = {"height": 0.7, "edgecolor": "white", "linewidth": thin}
+        ax.barh(row, widths, left=asked - widths, color=colors[row_entries.index], **look)
+
     beside = ax.get_yaxis_transform()  # x in widths of the panel, y in rows
+    ax.text(1.04, -0.75, "off target", transform=beside)
     for row, name in enumerate(STRATEGIES):
-        gap = largest_gap[name]
-        color = RED if gap > ONE_POINT else INK
-        ax.text(1.04, row, in_points(gap), transform=beside, color=color, va="center")
+        words = f"{summary.off_target[name]} of {summary.measured[name]}"
+        color = INK
+        weight = "normal"
+        if name in TRAINING:
+            color = GREY
+        elif summary.off_target[name] > 0:
+            color = RED
+            weight = "bold"
+        ax.text(1.04, row, words, transform=beside, color=color, weight=weight, va="center")
+
+    ax.set_xlim(0, entries.asked.max())
+    ax.set_xlabel("patients who have asked")
+    ax.locator_params(axis="x", nbins=5)
+    ax.tick_params(axis="y", length=0)
+    ax.spines[["left", "bottom"]].set_visible(False)
+
+
+def draw_times(ax, time):
+    """A bar per strategy, as long as its time for the slower kind of request; Newton's is dark."""
+    by_method = time.groupby("method", sort=False)
+    longest = by_method.max()
+    words = {}
+    for name, shortest in by_method.min().items():
+        words[name] = percent_range(shortest, longest[name])
+
+    colors = [INK if name == NEWTON else PALE for name in STRATEGIES]
+    ax.barh(range(len(STRATEGIES)), longest, height=0.7, color=colors)
+    name_rows(ax, pd.Series(words))
+    for text in ax.texts:
+        text.set_color(INK)
+    ax.set_xlim(0, longest.max())
+    ax.set_xticks([])
+    ax.spines["bottom"].set_visible(False)
 
 
 @in_our_style()
 def sequential_figure(ledger, summary, settings):
-    """For either kind of request: the time of all answers, and at each one, is it the target?"""
+    """The time of all answers; for either kind of request, at each one, is it the target?"""
     explanation = (
-        f"{whose_data(settings)}; {ledger.asked.max()} ask, one after the other. Each row's target "
-        "is another model of its kind, retrained at that request; even two of these may differ. "
-        "Right: largest gap, in points."
+        f"{whose_data(settings)}. Off target: predictions for those who have asked are more than 1 "
+        "point of probability away from a retrained model of the same kind. Each box is one check."
     )
     finding = sequential_finding(summary)
-    fig, axes = new_figure(6.6, finding, explanation, 2, 2, sharey=True, width_ratios=[1, 1.7])
+    widths = [1, 1.2, 1.2]
+    fig, axes = new_figure(4.6, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
 
-    longest = summary.time.max()
-    for kind, (time_panel, gap_panel) in zip(SEQUENCES, axes):
-        who = SEQUENCES[kind].capitalize()
-        draw_bars(time_panel, f"{who}: time", summary.time[kind], end=longest, accuracy=False)
-        draw_gaps(gap_panel, ledger[ledger.request == kind], summary.largest_gap[kind])
-        gap_panel.set_title(f"{who}: gap to the target")
+    draw_times(axes[0], summary.time)
+    axes[0].set_title("Time for all requests")
+    for kind, ax in zip(SEQUENCES, axes[1:]):
+        draw_requests(ax, ledger[ledger.request == kind], summary.loc[kind])
+        ax.set_title(SEQUENCES[kind].capitalize())
 
-    axes[1, 0].set_xlabel("of Full Retrain's time")
-    last_panel = axes[1, 1]
-    last_panel.set_xlabel("patients who have asked")
-    marks = last_panel.get_legend_handles_labels()[0]
-    add_legend(last_panel, marks, "lower")
+    axes[0].set_yticklabels(["SISA (ensemble)" if name == SISA else name for name in STRATEGIES])
+    axes[0].get_yticklabels()[STRATEGIES.index(NEWTON)].set_weight("bold")
+
+    marks = [
+        Patch(color=GREEN_TINT, label="on target"),
+        Patch(color=RED, label="off target"),
+        Patch(color=PALE, label="the target itself: two retrained models differ by as much"),
+    ]
+    add_legend(axes[0], marks, "lower")
     return fig
 
 
 def certificate_finding(ledger):
-    """For which kind of request was no retrain forced, in this run?"""
-    lasts = []
-    runs_out = []
-    for kind, who in SEQUENCES.items():
-        was_forced = len(check_certificate(ledger, kind).forced) > 0
-        if was_forced:
-            runs_out.append(who)
-        else:
-            lasts.append(who)
+    """How many removals of either kind can the noise hide, until a first retrain is forced?"""
+    n_removals = ledger.asked.max()
+    numbers = {}
+    for kind in SEQUENCES:
+        forced = check_certificate(ledger, kind).forced
+        numbers[kind] = f"at most {forced[0] - 1}" if forced else f"all {n_removals}"
 
-    findings = []
-    if lasts:
-        findings.append("lasts for " + " and ".join(lasts))
-    if runs_out:
-        findings.append("runs out for " + " and ".join(runs_out))
-    return "The certificate's budget " + ", and ".join(findings)
+    alike = ("all" in numbers[RANDOM]) == ("all" in numbers[CLINIC])
+    joined = " and" if alike else ", but"
+    random = f"{numbers[RANDOM]} random removals"
+    clinic = f"{numbers[CLINIC]} of a clinic's"
+    return f"A model's noise can hide {random}{joined} {clinic}"
+
+
+def draw_budget(ax, head):
+    """What is spent and what is really left, in shares of the limit; head: the head's entries."""
+    # Before the first request, nothing is spent
+    head = head.set_index("asked")
+    was_forced = head.retrained == 1
+    forced = head.index[was_forced]
+    spent = pd.concat([pd.Series({0: 0.0}), head.spent / head.allowed])
+    left_behind = pd.concat([pd.Series({0: 0.0}), head.residual / head.allowed])
+    n_retrains = pd.concat([pd.Series({0: 0}), was_forced.cumsum()])
+
+    # Each retrain starts a new line
+    for n in n_retrains.unique():
+        since_retrain = n_retrains == n
+        ax.plot(spent[since_retrain], color=PURPLE, linewidth=2.5, label="trace, at worst")
+        ax.plot(left_behind[since_retrain], color=GREY, linewidth=2, label="trace, measured")
+
+    # Where the next removal would have crossed the limit
+    for request in forced:
+        ends = [spent[request - 1], 1]
+        ax.plot([request - 1, request], ends, color=PURPLE, linewidth=1.5, linestyle=":")
+    look = {"marker": "v", "s": 90, "color": RED, "zorder": 3}
+    label = "retrain forced: its moment gives the noise away"
+    ax.scatter(forced, np.ones(len(forced)), label=label, **look)
+    ax.axhline(1, color=INK, linewidth=1.8)
 
 
 @in_our_style()
 def certificate_figure(ledger, settings):
     """For either kind of request: what is spent of the head's budget, and what is really left."""
     explanation = (
-        f"{whose_data(settings)}. Noise in the model hides what removals leave behind, up to "
-        "100%; then it must be retrained. When, depends on the noise and betrays it: around a "
-        "forced retrain, the certificate fails."
+        f"{whose_data(settings)}. Each removal leaves a trace; noise in the model hides it, up to "
+        "a limit. A retrain that is forced there breaks the certificate of forgetting."
     )
     finding = certificate_finding(ledger)
-    fig, axes = new_figure(4.9, finding, explanation, 1, 2, sharey=True)
+    fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
 
     for kind, ax in zip(SEQUENCES, axes):
-        # Shares of the budget; no line is drawn across a retrain
-        head = ledger[(ledger.request == kind) & (ledger.method == HEAD)].set_index("asked")
-        forced = head.index[head.retrained == 1]
-        spent = head.spent / head.allowed
-        left_behind = head.residual / head.allowed
-        spent[forced] = np.nan
-        left_behind[forced] = np.nan
-
-        ax.plot(spent, color=PURPLE, linewidth=2, label="bound on what is left")
-        ax.plot(left_behind, color=GREY, label="what is really left")
-        at_the_limit = np.ones(len(forced))
-        marks = {"marker": "v", "color": RED, "zorder": 3, "label": "forced retrain"}
-        ax.scatter(forced, at_the_limit, **marks)
-        ax.axhline(1, color=INK, linewidth=0.8)
-
+        draw_budget(ax, ledger[(ledger.request == kind) & (ledger.method == HEAD)])
+        n_forced = len(check_certificate(ledger, kind).forced)
         who = SEQUENCES[kind].capitalize()
-        ax.set_title(f"{who}, forced retrains: {len(forced)}")
+        ax.set_title(f"{who}: {how_many(n_forced, 'forced retrain')}")
         ax.set_xlabel("patients removed")
         ax.set_ylim(0, 1.15)
-        ax.set_yticks([0, 0.5, 1])
-        ax.yaxis.set_major_formatter("{x:.0%}")
+        ax.set_yticks([0, 0.5, 1], ["no trace", "half of it", "limit: all\nthat noise\ncan hide"])
 
-    axes[0].set_ylabel("share of what the noise can hide")
-    marks = axes[0].get_legend_handles_labels()[0]
-    add_legend(axes[0], marks, "lower")
+    # Each label once
+    handles, labels = axes[0].get_legend_handles_labels()
+    by_label = dict(zip(labels, handles))
+    add_legend(axes[0], list(by_label.values()), "lower")
     return fig
 
 
 def reveals_finding(observed):
-    """Do two versions of the head show who left, one by one?"""
-    singles = {kind: observed[kind, 1] for kind in SEQUENCES}
-    shown = [kind for kind, people in singles.items() if closer_than_a_guess(people)]
-    if len(shown) < len(singles):
+    """Do two versions of the head show who left, one by one? How much better than a guess?"""
+    singles = [observed[kind, 1] for kind in SEQUENCES]
+    if not all(closer_than_a_guess(people) for people in singles):
         return "Two versions of a model do not always reveal who left"
 
-    years = max(median_error(people, "found_", "age") for people in singles.values())
-    mg = max(median_error(people, "found_", "glucose") for people in singles.values())
-    errors = f"{years:.1f} years and {mg:.1f} mg/dL"
-    return f"Two versions of a model reveal who left, to {errors} (median)"
+    years = max(median_error(people, "found_", "age") for people in singles)
+    guesses = [median_error(people, "guess_", "age") for people in singles]
+    return (
+        f"Two versions of a model show who left: age to {years:.1f} years, "
+        f"by guessing {min(guesses):.1f} to {max(guesses):.1f}"
+    )
 
 
-def draw_revealed(ax, people):
-    """Who left, whom two versions of the head reveal, and the guess, by age and glucose."""
-    # A line from each leaver to whom the observer takes for them
-    ages = [people.age, people.found_age]
-    glucoses = [people.glucose, people.found_glucose]
-    ax.plot(ages, glucoses, color=PURPLE, linewidth=0.8, zorder=1)
-
-    ring = {"s": 60, "facecolor": "none", "edgecolor": INK}
-    dot = {"s": 14, "color": PURPLE}
-    plus = {"s": 130, "color": GREY, "edgecolor": "white", "marker": "P", "zorder": 3}
-    ax.scatter(people.age, people.glucose, label="who left", **ring)
-    label = "whom two versions reveal, joined by a line"
-    ax.scatter(people.found_age, people.found_glucose, label=label, **dot)
-    label = "guess without them: the average"
-    ax.scatter(people.guess_age, people.guess_glucose, label=label, **plus)
-    ax.set(xlabel="Age (years)", ylabel="Glucose (mg/dL)")
-    ax.locator_params(nbins=5)
+REVEALED = "computed from two versions"
+GUESSED = "guess without them: the average of similar people"
 
 
-def error_columns(people):
-    """Median errors as columns of a grid, one row for the two versions and one for the guess."""
-    columns = []
-    for column, unit in (("age", "years"), ("glucose", "mg/dL")):
-        words = ["nobody", "nobody"]
-        if len(people) > 0:
-            found = median_error(people, "found_", column)
-            guess = median_error(people, "guess_", column)
-            words = [f"{found:.1f} {unit}", f"{guess:.1f} {unit}"]
-        columns.append(Column(f"{column}, median error", words, [0.5, 0.5]))
-    return columns
+def draw_revealed(ax, people, column, unit, limits):
+    """Age or glucose of all who left: the true one across, the computed and the guessed one up."""
+    truth = people[column]
+    ax.plot(limits, limits, color=GREY, linewidth=0.8, zorder=1, label="the truth")
+    dots = {"s": 22, "color": PURPLE, "zorder": 3}
+    squares = {"s": 14, "color": PALE, "marker": "s", "linewidth": 0, "zorder": 2}
+    ax.scatter(truth, people["found_" + column], label=REVEALED, **dots)
+    ax.scatter(truth, people["guess_" + column], label=GUESSED, **squares)
+
+    errors = "nobody observed"
+    if len(people) > 0:
+        found = median_error(people, "found_", column)
+        guess = median_error(people, "guess_", column)
+        errors = f"median error: {found:.1f}\nof the guess: {guess:.1f}"
+    ax.set_xlabel(f"true {unit}\n{errors}")
+    ax.set(xlim=limits, ylim=limits)
+    ax.locator_params(nbins=4)
 
 
 @in_our_style()
 def reveals_figure(observed, settings):
-    """Who left and whom two versions of the head reveal, one by one; below, how far it is off."""
+    """What two versions of the head reveal of each who left, beside the truth and a guess."""
     n_similar = n_training(settings) - 1
     explanation = (
         f"{whose_data(settings)}. Whoever holds the certified model from before and after a "
         f"removal computes who left, with data of {n_similar:,} similar people. The certificate "
-        "covers one version only."
+        "covers one version only. Errors are medians."
     )
     finding = reveals_finding(observed)
-    fig, axes = new_figure(6.6, finding, explanation, 2, 2, height_ratios=[4, 1])
+    fig, axes = new_figure(5, finding, explanation, 1, 4)
 
-    row_names = [["two versions", "guess"], False]  # named once, on the left
-    for kind, names, column in zip(SEQUENCES, row_names, axes.T):
-        people = observed[kind, 1]
-        draw_revealed(column[0], people)
-        title = SEQUENCES[kind].capitalize()
-        if kind == CLINIC:
-            title += ", enlarged"
-        column[0].set_title(title)
-        draw_grid(column[1], names, error_columns(people), VERDICTS)
+    panels = []
+    for kind in SEQUENCES:
+        panels.append((kind, "age", "age (years)", (0, 100)))
+        panels.append((kind, "glucose", "glucose (mg/dL)", (40, 220)))
+    for ax, (kind, column, unit, limits) in zip(axes, panels):
+        draw_revealed(ax, observed[kind, 1], column, unit, limits)
+        ax.set_title(f"{SEQUENCES[kind].capitalize()}:\n{column}")
+    axes[0].set_ylabel("computed, or guessed")
 
-    marks = axes[0, 0].get_legend_handles_labels()[0]
-    add_legend(axes[0, 0], marks)
+    marks = axes[0].get_legend_handles_labels()[0]
+    add_legend(axes[0], marks)
     return fig
 
 

@@ -46,7 +46,7 @@ def assert_page(page):
     """ASCII, no wider than a console, and no word of Python's or of NumPy's."""
     assert page.isascii()
     assert max(map(len, page.splitlines())) <= 80
-    assert not re.search(r"\b(nan|None(?! of)|inf|NaT|True|False)\b|-0\.?0*%?(?![\d.])", page)
+    assert not re.search(r"\b(nan|None(?!\s+of)|inf|NaT|True|False)\b|-0\.?0*%?(?![\d.])", page)
 
 
 def numbers(text):

@@ -6,6 +6,7 @@ minutes, so they are marked slow: python -m pytest tests -m slow.
 """
 
 import copy
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -13,13 +14,14 @@ import pytest
 from joblib import Parallel, delayed
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp, norm
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
 import machine_unlearning as mu
 
 pytestmark = pytest.mark.slow
 
-STUDY = mu.Settings(**mu.STUDY)  # the settings of Parts 3 and 4
+STUDY = mu.settings_for("study")
 SEEDS = range(30)
 
 
@@ -90,7 +92,10 @@ def test_ascent_passes_the_target_and_does_not_notice(demos):
     assert (thirty.nearest_epoch.min(), thirty.nearest_epoch.max()) == (4, 18)
     assert thirty.nearest_epoch.median() == 9
 
-    # "in 16 of 30 it comes as near as ten other retrains do"
+    # Exercise 2: with seed 3 "after 9 epochs"
+    assert demos.nearest_epoch[3] == 9
+
+    # "with 16 of them into the range of ten other retrains"
     assert (thirty.nearest <= thirty.farthest_retrain).sum() == 16
 
     # "starts at 0.83 points, reaches 0.26 at epoch 15, and ends at 26.63"
@@ -142,6 +147,35 @@ def test_ascent_does_not_harm_everybody(demos):
     assert (ten.min(), ten.max()) == pytest.approx((17, 52))
 
 
+def test_most_of_what_retrains_differ_in_is_unfinished_training():
+    # "With --epochs 400 the range of other retrains is half as wide"
+    usual = mu.compare(mu.hospital, mu.Settings(), repeats=1)
+    longer = mu.compare(mu.hospital, mu.Settings(epochs=400), repeats=1)
+    assert farthest_retrain(longer) / farthest_retrain(usual) == pytest.approx(0.5, abs=0.05)
+
+
+def paired_error(first, second, forget, test):
+    """Standard error of the difference of two models' AUCs on the same rows, by bootstrap."""
+    rng = np.random.RandomState(0)
+    differences = []
+    for _ in range(1000):
+        some_forget = forget.at(rng.randint(len(forget.y), size=len(forget.y)))
+        some_test = test.at(rng.randint(len(test.y), size=len(test.y)))
+        aucs = [mu.attack_auc(model, some_forget, some_test) for model in (first, second)]
+        differences.append(aucs[0] - aucs[1])
+    return np.std(differences)
+
+
+def test_the_auc_of_the_original_is_within_a_paired_error_of_the_targets():
+    # "The original's AUC is 0.0025 above the target's, with a paired standard error of 0.004"
+    comparison = mu.compare(mu.hospital, mu.Settings(), repeats=1, n_others=0)
+    auc = comparison.results.attack_auc
+    assert auc[mu.ORIGINAL] - auc[mu.RETRAIN] == pytest.approx(0.0025, abs=5e-5)
+    models = [comparison.models[name] for name in (mu.ORIGINAL, mu.RETRAIN)]
+    error = paired_error(*models, comparison.data.forget, comparison.data.test)
+    assert error == pytest.approx(0.004, abs=0.001)
+
+
 def test_no_further_retrain_is_as_far_as_naive_deletion():
     # At seed 42: "0 of 300 further retrains lie as far out"
     comparison = mu.compare(mu.hospital, mu.Settings(), repeats=1, n_others=300)
@@ -152,8 +186,8 @@ def test_no_further_retrain_is_as_far_as_naive_deletion():
 # ---- The exercises ------------------------------------------------------------------------------
 
 
-def scores_on_the_way(trial):
-    """Signed logits (m,) of the demo's request: after some epochs of ascent, and two retrains.
+def seen_on_the_way(trial):
+    """What an attacker sees of the demo's models: after some epochs of ascent, and two retrains.
 
     The patients are those of seed 42 in all trials, only the initial weights differ.
     """
@@ -161,31 +195,31 @@ def scores_on_the_way(trial):
     rng = np.random.RandomState(settings.seed)
     data = mu.split(mu.hospital(settings, rng), settings, rng)
     forget = data.forget
-    sign = 2 * forget.y - 1
 
     rng = np.random.RandomState([settings.seed, trial])
     model = mu.train_original(data.train, settings, rng)
     request = mu.Request(model, data.retain, forget, settings)
-    scores = {}
+    seen = {}
     for name in ("retrained", "another"):
         retrained = mu.full_retrain(request, rng)
-        scores[name] = sign * retrained.decision_function(forget.X)
+        seen[name] = mu.look_at(retrained, forget)
 
     epochs_done = 0
     for epochs in (9, 15):
         model.unlearn(forget.X, forget.y, epochs - epochs_done, settings.multiplier)
         epochs_done = epochs
-        scores[epochs] = sign * model.decision_function(forget.X)
-    return scores
+        seen[epochs] = mu.look_at(model, forget)
+    return seen
 
 
 def test_ascent_is_caught_even_where_it_is_nearest():
-    """Exercise 1: "But it is still caught". With 64 trials; another retrain is not."""
-    trials = pd.DataFrame(in_parallel(scores_on_the_way, range(64)))
-    scores = {name: np.stack(column) for name, column in trials.items()}
+    """Exercise 1: "But it is caught all the same". With 64 trials; another retrain is not."""
+    trials = in_parallel(seen_on_the_way, range(64))
 
     def verdicts(name):
-        return mu.attack_both(scores[name], scores["retrained"]).values()
+        unlearned = mu.stack_seen([seen[name] for seen in trials])
+        retrained = mu.stack_seen([seen["retrained"] for seen in trials])
+        return mu.attack_both(unlearned, retrained).values()
 
     for epochs in (9, 15):
         one_by_one, all_at_once = verdicts(epochs)
@@ -207,7 +241,7 @@ def test_if_one_patient_asks():
     comparison = mu.compare(mu.hospital, mu.Settings(forget=1), repeats=1, n_others=0)
     results = comparison.results
     assert results.forget_accuracy.isin([0, 1]).all()
-    assert (results.gap_to_retrained == results.worst_patient).all()
+    assert (results.gap_to_retrained == results.largest_gap).all()
 
 
 def test_with_50_000_patients():
@@ -343,7 +377,7 @@ def kinds_of_units(model):
     return len(np.unique(units.round(6), axis=0))
 
 
-def optima_of_request(case, n_new=32, n_old=8, l2=0.01):
+def optima_of_request(case, n_new=20, n_old=5, l2=0.01):
     """Many Newton runs on the retain set of a request, from new weights and from old ones."""
     seed, kind = case
     settings = mu.replace(STUDY, seed=seed)
@@ -353,6 +387,7 @@ def optima_of_request(case, n_new=32, n_old=8, l2=0.01):
 
     logits = []
     steps = {"new": [], "old": []}
+    warnings.simplefilter("ignore", ConvergenceWarning)  # in a worker; some runs find no optimum
     for run in range(n_new + n_old):
         model = mu.new_network(settings, rng, epochs=0)
         model.set_params(l2=l2)
@@ -404,6 +439,87 @@ def test_one_optimum_in_116_of_120_requests():
     # "a third of that fresh start's time, but on the clinic nearly all": in steps, on any machine
     assert np.mean(typical_steps) / np.mean(new_steps) == pytest.approx(0.33, abs=0.04)
     assert np.mean(clinic_steps) / np.mean(new_steps) == pytest.approx(0.9, abs=0.05)
+
+
+def newton_and_retrained(case):
+    """What an attacker sees of Newton and of a fresh Newton Retrain in one trial."""
+    seed, kind, trial = case
+    settings = mu.settings_for("study", seed=seed)
+    rows = mu.make_request(kind, settings)
+    rng = np.random.RandomState([seed, mu.KINDS.index(kind), trial])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # some runs find no optimum
+        original = mu.train_by_newton(mu.stack(rows.forget, rows.retain), settings, rng)
+        request = mu.Request(original, rows.retain, rows.forget, settings)
+        retrained = mu.newton_retrain(request, rng)
+        continued = mu.newton(request, rng)
+    return mu.look_at(continued, rows.forget), mu.look_at(retrained, rows.forget)
+
+
+def test_where_there_are_several_optima_newton_is_caught():
+    # "In the four others ... Newton was caught, in 63 to 100% of cases"
+    accuracies = []
+    for seed, kind in [(3, mu.ATYPICAL), (21, mu.CLINIC), (31, mu.RANDOM), (38, mu.CLINIC)]:
+        pairs = in_parallel(newton_and_retrained, [(seed, kind, trial) for trial in range(64)])
+        continued = mu.stack_seen([seen for seen, _ in pairs])
+        retrained = mu.stack_seen([seen for _, seen in pairs])
+        verdicts = mu.attack_both(continued, retrained).values()
+        assert min(verdict.p for verdict in verdicts) <= mu.LEVEL
+        accuracies.append(max(verdict.accuracies.mean() for verdict in verdicts))
+    assert min(accuracies) == pytest.approx(0.63, abs=0.05)
+    assert max(accuracies) == pytest.approx(1, abs=0.01)
+
+
+def rewound_and_retrained(trial):
+    """Scores (m,) of the atypical request after Rewind, and after a fresh Full Retrain."""
+    rows = mu.make_request(mu.ATYPICAL, STUDY)
+    rng = np.random.RandomState([STUDY.seed, mu.KINDS.index(mu.ATYPICAL), trial])
+    original = mu.train_by_descent(mu.stack(rows.forget, rows.retain), STUDY, rng)
+    request = mu.Request(original, rows.retain, rows.forget, STUDY)
+    retrained = mu.full_retrain(request, rng)
+    rewound = mu.rewind(request, rng)
+    return mu.look_at(rewound, rows.forget).scores, mu.look_at(retrained, rows.forget).scores
+
+
+def test_logits_alone_miss_rewind_on_atypical_patients():
+    pairs = in_parallel(rewound_and_retrained, range(64))
+    rewound = np.stack([scores for scores, _ in pairs])
+    retrained = np.stack([scores for _, scores in pairs])
+    rng = np.random.RandomState(0)
+    lies = rng.choice([-1.0, 1.0], (mu.SWAPS, 64))
+    labels = np.concatenate([np.ones((1, 64)), lies])
+    for attack in (mu.lira_attack, mu.vector_attack):
+        assert mu.judge(attack(rewound, retrained, labels)).p > 0.03
+
+
+def rounded_away(case):
+    """The largest change of a logit by to_canonical_form, and whether a prediction changes."""
+    kind, run = case
+    rows = mu.make_request(kind, STUDY)
+    model = mu.new_network(STUDY, np.random.RandomState(run), epochs=0)
+    model.fit(rows.retain.X, rows.retain.y)
+    before = []
+    round_off = mu.to_canonical_form
+
+    def watched(model):
+        before.append(model.decision_function(rows.test.X))
+        round_off(model)
+
+    mu.to_canonical_form = watched
+    try:
+        mu.go_to_optimum(model, rows.retain)
+    finally:
+        mu.to_canonical_form = round_off
+    after = model.decision_function(rows.test.X)
+    return np.abs(after - before[0]).max(), ((after > 0) != (before[0] > 0)).any()
+
+
+def test_rounding_the_weights_changes_nothing_that_matters():
+    # "In 90 runs it moved no logit by more than 2e-9, and changed no prediction"
+    cases = [(kind, run) for kind in mu.KINDS for run in range(30)]
+    moved, changed = zip(*in_parallel(rounded_away, cases))
+    assert max(moved) <= 2e-9
+    assert not any(changed)
 
 
 def several_optima(case):
@@ -476,7 +592,10 @@ def test_newton_stays_in_optima_that_few_fresh_retrains_reach():
 # ---- The certified head -------------------------------------------------------------------------
 
 
-def heads_on_the_clinic(run, until=50):
+REQUEST_50 = 50
+
+
+def heads_on_the_clinic(run):
     """A head after 50 requests of the clinic, and one that is retrained there.
 
     The features are the same in all runs, the noise is not. An observer who knows the rows that are
@@ -485,22 +604,27 @@ def heads_on_the_clinic(run, until=50):
     _, everybody = clinic_rows()
     first = mu.CertifiedHead(everybody, STUDY, np.random.RandomState(0))
     rng = np.random.RandomState([3, run])
-    noise = first.SIGMA * rng.randn(STUDY.hidden)
+    noise = first.draw_noise(rng)
     head = copy.copy(first).fit(everybody, noise)
 
-    was_forced = False
-    for asked in range(1, until + 1):
+    heads = [head]
+    forced = []
+    for asked in range(1, len(everybody.y)):
         leaver = everybody.at(slice(asked - 1, asked))
         left = everybody.at(slice(asked, None))
-        head = head.remove(leaver, left, rng)
-        was_forced = was_forced or head.was_retrained
+        heads.append(heads[-1].remove(leaver, left, rng))
+        if heads[-1].was_retrained:
+            forced.append(asked)
+        if forced and asked >= REQUEST_50:
+            break
 
-    V = head.signed_features(left)
-    retrained = copy.copy(first).fit(left, first.SIGMA * rng.randn(STUDY.hidden))
+    left = everybody.at(slice(REQUEST_50, None))
+    V = first.signed_features(left)
+    retrained = copy.copy(first).fit(left, first.draw_noise(rng))
     return {
         "noise": noise,
-        "kept": not was_forced,
-        "seen": -head.gradient(V),
+        "first_forced": forced[0],
+        "seen": -heads[REQUEST_50].gradient(V),
         "seen_retrained": -retrained.gradient(V),
     }
 
@@ -508,8 +632,13 @@ def heads_on_the_clinic(run, until=50):
 def test_where_retrains_are_forced_one_version_gives_the_head_away():
     # "one version is told from a retrained head in 62% of cases": 62.6% of 1,000; here 400
     runs = pd.DataFrame(in_parallel(heads_on_the_clinic, range(800)))
+    runs["kept"] = runs.first_forced > REQUEST_50
     known = runs[:400]
     unknown = runs[400:]
+
+    # "the first retrain is forced at request 45 to 57"
+    assert runs.first_forced.min() == pytest.approx(45, abs=1)
+    assert runs.first_forced.max() == pytest.approx(57, abs=2)
 
     # An observer who can repeat all of it learns from which noise a retrain follows
     observer = LogisticRegression(C=10)
@@ -526,23 +655,25 @@ def test_where_retrains_are_forced_one_version_gives_the_head_away():
     assert 0.5 + q * (1 - q) / 2 == pytest.approx(0.62, abs=0.006)
 
 
-def accuracies_of_head_and_network(case):
-    """Test accuracies before the request."""
+def price_of_a_head(case):
+    """Points of test accuracy that a network has more than a head, before and after the request."""
     kind, run = case
-    forget, retain, test = mu.make_request(kind, STUDY)
-    everybody = mu.stack(forget, retain)
-    head = mu.CertifiedHead(everybody, STUDY, np.random.RandomState([1, run]))
-    network = mu.train_by_newton(everybody, STUDY, np.random.RandomState(run))
-    is_right = (head.predict_proba(test.X)[:, 1] > 0.5) == test.y
-    return is_right.mean(), network.score(test.X, test.y)
+    rows = mu.make_request(kind, STUDY)
+    prices = []
+    for trained_on in (mu.stack(rows.forget, rows.retain), rows.retain):
+        head = mu.CertifiedHead(trained_on, STUDY, np.random.RandomState([1, run]))
+        network = mu.train_by_newton(trained_on, STUDY, np.random.RandomState(run))
+        is_right = (head.predict_proba(rows.test.X)[:, 1] > 0.5) == rows.test.y
+        prices.append(100 * (network.score(rows.test.X, rows.test.y) - is_right.mean()))
+    return prices
 
 
-@pytest.mark.parametrize(("kind", "head", "network"), [(mu.RANDOM, 95, 96), (mu.CLINIC, 91, 91)])
-def test_what_the_head_costs_in_accuracy(kind, head, network):
-    # "the head has 95%, on average over 30 heads, against the network's 96%; on the clinic 91, 91"
+@pytest.mark.parametrize("kind", [mu.RANDOM, mu.CLINIC])
+def test_the_price_of_a_head_is_about_a_point_of_accuracy(kind):
     cases = [(kind, run) for run in range(30)]
-    found = 100 * np.mean(in_parallel(accuracies_of_head_and_network, cases), axis=0)
-    assert found.round().tolist() == [head, network]
+    before, after = np.mean(in_parallel(price_of_a_head, cases), axis=0)
+    assert 0.5 < before < 1.5
+    assert 0.5 < after < 1.5
 
 
 def residual_of_80(run):
@@ -563,7 +694,7 @@ def residual_of_80(run):
 def test_what_is_really_left_of_the_random_patients():
     residuals = pd.Series(in_parallel(residual_of_80, range(30)))
 
-    # "other heads force a retrain in 1 of 30 cases"
+    # "Of 30 other heads, random patients forced one to retrain"
     assert residuals.isna().sum() == 1
 
     # "what is really left would permit 50.3%" to an observer of one version
@@ -580,17 +711,18 @@ def mean_of_fresh_heads(first, rows, n_heads, rng):
     ridge = first.LAMBDA * len(V)
     H = first.hessian(V)
     W = np.tile(first.w, (n_heads, 1))
-    for _ in range(60):
+    largest = 1
+    while largest > 1e-6:
         gradients = ridge * W - mu.sigmoid(-W @ V.T) @ V + noise
         W -= np.linalg.solve(H, gradients.T).T
-    assert np.abs(gradients).max() < 1e-6
+        largest = np.abs(gradients).max()
     return W.mean(axis=0)
 
 
 @pytest.mark.parametrize(("n_heads", "years", "mg"), [(1, (20, 60), (20, 120)),
                                                       (10_000, (0, 5), (0, 8))])  # fmt: skip
 def test_averages_of_fresh_heads_give_the_leavers_away(n_heads, years, mg):
-    # "averaging many versions cancels the noise": 10,000 before and after a removal, 3 years
+    # "with 10,000 heads before and after each removal the errors were 1.5 years and 5 mg/dL"
     forget, retain, _ = mu.make_request(mu.RANDOM, STUDY)
     everybody = mu.stack(forget, retain)
     first = mu.CertifiedHead(everybody, STUDY, np.random.RandomState(0))

@@ -53,7 +53,7 @@ def test_a_file_of_any_shape_gives_the_same_cohort(here, shape):
     assert list(cohort.features.columns) == ["age", "blood sugar"]
     assert_array_equal(cohort.y, TABLE.outcome)
     assert cohort.classes == ("outcome 0", "outcome 1")
-    assert cohort.asked is None
+    assert cohort.asks is None
 
 
 LABELS = {  # what stands for 0 and for 1 -> the names of the classes
@@ -115,7 +115,7 @@ def test_umlauts_and_blanks_in_names(here):
     asked = "`Größe (cm)` > 60 and `class` > 0"
     cohort = cohort_of(text, features="Größe (cm),class", label="krank?", asked=asked)
     assert list(cohort.features.columns) == ["Größe (cm)", "class"]
-    assert_array_equal(cohort.asked, TABLE.age > 60)
+    assert_array_equal(cohort.asks, TABLE.age > 60)
 
 
 # ---- Who asks -----------------------------------------------------------------------------------
@@ -125,12 +125,12 @@ def test_a_query_on_any_column_says_who_asks(here):
     table = TABLE.astype(object)
     table.loc[4, "age"] = "?"
     cohort = cohort_of(table.to_csv(index=False), asked="clinic == 3")
-    assert_array_equal(cohort.asked, TABLE.drop(index=4).clinic == 3)
+    assert_array_equal(cohort.asks, TABLE.drop(index=4).clinic == 3)
     words = TABLE.assign(clinic=TABLE.clinic.map("clinic {}".format))
     cohort = cohort_of(
         words.to_csv(index=False), asked="clinic == 'clinic 3' or `blood sugar` < 80"
     )
-    assert_array_equal(cohort.asked, (TABLE.clinic == 3) | (TABLE["blood sugar"] < 80))
+    assert_array_equal(cohort.asks, (TABLE.clinic == 3) | (TABLE["blood sugar"] < 80))
 
 
 def test_all_who_ask_are_trained_on_and_forgotten():
