@@ -267,6 +267,20 @@ def test_a_saddle_is_left(requests):
     assert model.loss(retain.X, retain.y) == pytest.approx(expected, abs=1e-12)
 
 
+def test_an_optimum_that_is_almost_flat_is_found(recwarn):
+    """Where one of the clinic's patients is left, H has an eigenvalue of 3e-7 at the optimum.
+
+    With these initial weights, and 10 of 59 others, steps that are damped by 1e-4 do not arrive.
+    """
+    settings = mu.replace(STUDY, seed=7)
+    rows = mu.make_request(mu.CLINIC, settings)
+    left = mu.stack(rows.forget.at(slice(79, None)), rows.retain)
+    model = mu.new_network(settings, 7, epochs=0).fit(left.X, left.y)
+    mu.go_to_optimum(model, left)
+    assert_optimum(model, left)
+    assert not recwarn
+
+
 def test_if_no_damping_helps_the_last_accepted_weights_stay_and_it_says_so(requests, monkeypatch):
     """The first step is a good one; then no matrix is positive definite; then all steps lead up."""
     request = requests[mu.NEWTON]
@@ -829,6 +843,12 @@ def test_the_figure_of_the_study_shows_its_table():
         else:
             assert numbers(lost) == [pytest.approx(most, abs=0.051)]
             assert "points" in lost
+
+    # How many are trained on, and how near green is
+    words = " ".join(assert_readable(figure))
+    assert numbers(words.partition("synthetic patients")[0])[-1] == 400
+    assert "(of 340)" in words.replace("\n", " ")  # a quarter of 80 ask
+    assert "within 5 points" in accuracy.get_xlabel()
 
     # What caught means: how clearly the attack sees it, and what luck reaches
     right = []
