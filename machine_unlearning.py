@@ -3706,7 +3706,7 @@ def study_headline(beside):
 
     time = beside.time.xs(NEWTON, level="method")  # by request
     times = percent_range(time.min(), time.max())
-    return f"Only Newton is never caught, in {times} of Newton Retrain's time"
+    return f"Only one shortcut is never caught: Newton, in {times} of Newton Retrain's time"
 
 
 def strongest_attack(table):
@@ -3744,13 +3744,13 @@ def forget_words(table, beside):
 def about_attacks(table):
     """What "caught" means, how clearly, and what luck would reach."""
     task = "It must say if a model was retrained."
-    luck = f"more than luck explains ({chance_reaches(table)})."
+    luck = f"luck alone reaches {chance_reaches(table)}."
     if not table.caught.any():
-        return f"{task}\nCaught: right in more cases,\n{luck}"
+        return f"{task}\nCaught: right in more cases;\n{luck}"
 
     accuracy = strongest_attack(table)[table.caught]
     right = percent_range(accuracy.min(), accuracy.max())
-    return f"{task}\nCaught: right in {right} of cases,\n{luck}"
+    return f"{task}\nCaught: right in {right} of cases;\n{luck}"
 
 
 def study_columns(words, is_bad, names, headings):
@@ -4468,15 +4468,18 @@ def sequential_finding(summary):
     """What Newton saves, and whose requests, if any, it leaves off target."""
     rows = summary.xs(NEWTON, level="method")
     times = percent_range(rows.time.min(), rows.time.max())
-    finding = f"Newton, in {times} of Full Retrain's time,"
+    finding = f"Newton takes {times} of Full Retrain's time;"
 
     n_off = rows.off_target.sum()
     n_measured = rows.measured.sum()
     if n_off == 0:
-        return f"{finding} hits all {n_measured} targets"
+        return f"{finding} none of {n_measured} checks fails"
     if n_off == rows.off_target[CLINIC]:
-        return f"{finding} misses {n_off} of a clinic's {rows.measured[CLINIC]} targets"
-    return f"{finding} misses {n_off} of {n_measured} targets"
+        return f"{finding} for a clinic, {n_off} of {rows.measured[CLINIC]} checks fail"
+    return f"{finding} {n_off} of {n_measured} checks fail"
+
+
+LIGHT = "#dddddd"  # no verdict: two targets differ
 
 
 def colors_of_gaps(entries):
@@ -4485,7 +4488,7 @@ def colors_of_gaps(entries):
     off_target = entries.gap_to_retrained > ONE_POINT
     colors = pd.Series(GREEN_TINT, index=entries.index)
     colors[off_target] = RED
-    colors[off_target & is_target] = PALE
+    colors[off_target & is_target] = LIGHT
     return colors
 
 
@@ -4509,6 +4512,7 @@ def draw_requests(ax, entries, summary):
         color = INK
         weight = "normal"
         if name in TRAINING:
+            words = "the target"
             color = GREY
         elif summary.off_target[name] > 0:
             color = RED
@@ -4545,7 +4549,7 @@ def sequential_figure(ledger, summary, settings):
     """The time of all answers; for either kind of request, at each one, is it the target?"""
     explanation = (
         f"{whose_data(settings)}. Off target: predictions for those who have asked are more than 1 "
-        "point of probability away from a retrained model of the same kind. Each box is one check."
+        "point of probability away from a retrained model of the same kind. A box is one check."
     )
     finding = sequential_finding(summary)
     widths = [1, 1.2, 1.2]
@@ -4563,7 +4567,7 @@ def sequential_figure(ledger, summary, settings):
     marks = [
         Patch(color=GREEN_TINT, label="on target"),
         Patch(color=RED, label="off target"),
-        Patch(color=PALE, label="the target itself: two retrained models differ by as much"),
+        Patch(color=LIGHT, label="where two retrained models differ by as much themselves"),
     ]
     add_legend(axes[0], marks, "lower")
     return fig
@@ -4605,7 +4609,7 @@ def draw_budget(ax, head):
         ends = [spent[request - 1], 1]
         ax.plot([request - 1, request], ends, color=PURPLE, linewidth=1.5, linestyle=":")
     look = {"marker": "v", "s": 90, "color": RED, "zorder": 3}
-    label = "retrain forced: its moment gives the noise away"
+    label = "retrain forced: when this happens reveals the noise"
     ax.scatter(forced, np.ones(len(forced)), label=label, **look)
     ax.axhline(1, color=INK, linewidth=1.8)
 
@@ -4627,7 +4631,9 @@ def certificate_figure(ledger, settings):
         ax.set_title(f"{who}: {how_many(n_forced, 'forced retrain')}")
         ax.set_xlabel("patients removed")
         ax.set_ylim(0, 1.15)
-        ax.set_yticks([0, 0.5, 1], ["no trace", "half of it", "limit: all\nthat noise\ncan hide"])
+        ax.set_yticks(
+            [0, 0.5, 1], ["no trace", "half of it", "limit: the\nmost that noise\ncan hide"]
+        )
 
     # Each label once
     handles, labels = axes[0].get_legend_handles_labels()
@@ -4645,13 +4651,13 @@ def reveals_finding(observed):
     years = max(median_error(people, "found_", "age") for people in singles)
     guesses = [median_error(people, "guess_", "age") for people in singles]
     return (
-        f"Two versions of a model show who left: age to {years:.1f} years, "
-        f"by guessing {min(guesses):.1f} to {max(guesses):.1f}"
+        f"Two versions of a model reveal an age to {years:.1f} years; a guess is "
+        f"{min(guesses):.1f} to {max(guesses):.1f} off"
     )
 
 
 REVEALED = "computed from two versions"
-GUESSED = "guess without them: the average of similar people"
+GUESSED = "guess without the versions: the average of similar people"
 
 
 def draw_revealed(ax, people, column, unit, limits):
@@ -4667,7 +4673,7 @@ def draw_revealed(ax, people, column, unit, limits):
     if len(people) > 0:
         found = median_error(people, "found_", column)
         guess = median_error(people, "guess_", column)
-        errors = f"median error: {found:.1f}\nof the guess: {guess:.1f}"
+        errors = f"median error: {found:.1f}\nerror of a guess: {guess:.1f}"
     ax.set_xlabel(f"true {unit}\n{errors}")
     ax.set(xlim=limits, ylim=limits)
     ax.locator_params(nbins=4)
@@ -4680,7 +4686,7 @@ def reveals_figure(observed, settings):
     explanation = (
         f"{whose_data(settings)}. Whoever holds the certified model from before and after a "
         f"removal computes who left, with data of {n_similar:,} similar people. The certificate "
-        "covers one version only. Errors are medians."
+        "covers one version only."
     )
     finding = reveals_finding(observed)
     fig, axes = new_figure(5, finding, explanation, 1, 4)
