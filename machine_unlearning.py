@@ -4680,7 +4680,7 @@ def reveals_figure(observed, settings):
     explanation = (
         f"{whose_data(settings)}. Whoever holds the certified model from before and after a "
         f"removal computes who left, with data of {n_similar:,} similar people. The certificate "
-        "covers one version only. Errors are medians."
+        "covers one version only."
     )
     finding = reveals_finding(observed)
     fig, axes = new_figure(5, finding, explanation, 1, 4)
