@@ -1315,7 +1315,7 @@ def draw_gap_panel(ax, gaps, others):
             size = 16
         else:
             x = np.array([gaps[name]])
-            size = 40
+            size = 25
         look = {"s": size, "color": COLORS.get(name, GREY), "clip_on": False}
         ax.scatter(x.clip(smallest), np.full(len(x), row), **look)
 
@@ -1369,7 +1369,7 @@ def performance_figure(comparison):
     draw_gap_panel(gap_panel, results.gap_to_retrained, others)
     numbers = results.gap_to_retrained.map(points)
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
-    numbers[NAIVE] += "\ninside" if checks.holds["nothing"] else "\noutside"
+    numbers[NAIVE] += "\nin the band" if checks.holds["nothing"] else "\noutside band"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
     gap_panel.set_xlabel("percentage points,\neach tick 10 times farther", loc="left")
@@ -1408,7 +1408,7 @@ def boundaries_figure(comparison):
         "original, unchanged."
     )
     fig, axes = new_figure(8.1, finding, explanation, 2, 2, sharex=True, sharey=True)
-    add_key(axes[0, 0], data, [("large: judged unlike the target", LARGE_KEY)])
+    add_key(axes[0, 0], data, [("large: judged unlike the target, right or wrong", LARGE_KEY)])
 
     for ax, name in zip(axes.flat, models):
         draw_map(ax, comparison, models[name])
@@ -1539,15 +1539,15 @@ def patients_figure(comparison, n_rows=15):
     harmed = results.newly_wrong[ASCENT]
     by_retraining = f"{flipped[RETRAIN]:,}" if flipped[RETRAIN] else "none"
     finding = (
-        f"Gradient ascent flips {flipped[ASCENT]:,} of {n:,} predictions, retraining "
+        f"Gradient ascent flips {flipped[ASCENT]:,} of {n:,} predictions; retraining flips "
         f"{by_retraining}"
     )
     answers = [answer_column(name, models, rows) for name in (ORIGINAL, RETRAIN, ASCENT)]
     flipped_here = len(answers[-1].framed)
     explanation = (
         f"{example(comparison)}: the first {len(asked)} who asked, and how probable each model "
-        f"finds {classes[1]}. Framed: flipped, {flipped_here} of these {len(asked)}; ×: wrong. Of "
-        f"all {flipped[ASCENT]:,} flips, {harmed:,} are new errors."
+        f"finds {classes[1]}. Framed: unlike the original, {flipped_here} of these {len(asked)}; "
+        f"×: wrong. Of all {flipped[ASCENT]:,} flips, {harmed:,} are new errors."
     )
 
     # Who they are, what they have, what the models say
@@ -2319,7 +2319,7 @@ def draw_gap_over_dose(ax, doses, comparison):
     ax.scatter(doses.dose, gaps, color=RED, s=24, label="gradient ascent")
     ax.scatter(dose, results[ASCENT], **DIAMOND, label="our example")
     ax.axhline(results[NAIVE], color=GREY, linewidth=1.2, label="nothing done")
-    band = {"color": GREEN_TINT, "zorder": 0, "label": f"{len(others)} other retrains"}
+    band = {"color": GREEN_TINT, "zorder": 0, "label": f"as near as {len(others)} other retrains"}
     ax.axhspan(others.min(), others.max(), **band)
     ax.set(yscale="log", ylim=(smallest, 110), yticks=[0.01, 0.1, 1, 10, 100])
     ax.yaxis.set_major_formatter("{x:g}")
@@ -2353,8 +2353,8 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
     ax.scatter(0, accuracy[ASCENT], **DIAMOND)
     ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0)
     set_percent_axis(ax)
-    ax.set_xticks([0], [f"{len(of_ascent)} seeds,\none dot each"])
-    ax.set_title("By seed")
+    ax.set_xticks([0], [f"on {the_asked(comparison.data)},\na dot per seed"])
+    ax.set_title("Other seeds")
     ax.set(xlabel="", xlim=(-0.6, 0.6))
 
 
@@ -2701,7 +2701,7 @@ def stills_figure(comparison, path):
         draw_map(ax, comparison, model)
         draw_patients(ax, data, asked, RINGED)
         draw_marks(ax, data, asked[wrong], CROSS)
-        when = f"Epoch {epoch}"
+        when = f"Epoch {epoch}" if epoch > 0 else "Epoch 0, the original"
         color = INK
         if epoch == path.gap_to_retrained.idxmin():
             when += ", closest"
