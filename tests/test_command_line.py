@@ -475,6 +475,7 @@ SHELL = [  # a line of bash, and what it prints
     ("$RUN --help | true", ""),
     ("$RUN $QUICK | true; ls output | wc -l", r" *4\n"),
     ("$RUN $QUICK >&-; ls output | wc -l", r" *4\n"),
+    ("$RUN $QUICK --quiet > /dev/full; ls output | wc -l", r" *4\n"),  # nothing to print
     (
         "$RUN $QUICK --csv /dev/stdout > log; cat log",
         r"[A-Z](.*\n)+method,seconds,(.+\n){5}(wrote .+\n){5}",
@@ -491,3 +492,14 @@ def test_pipes_and_redirections(tmp_path, line, printed):
     assert (status, err) == (0, "")
     assert re.fullmatch(printed, out), out
     assert os.path.islink("/dev/stdout")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device that is always full")
+@pytest.mark.parametrize("line", ["$RUN $QUICK", "$RUN --help"])
+def test_a_page_that_finds_no_room_is_not_lost_in_silence(tmp_path, line):
+    command = line.replace("$RUN", f"'{sys.executable}' '{SCRIPT}'")
+    command = f"QUICK='{' '.join(QUICK)}'; {command} > /dev/full"
+    status, out, err = run("bash", "-c", command, cwd=tmp_path)
+    assert (status, out) == (1, "")
+    assert is_one_line(err), err
+    assert "the page: No space left on device" in err
