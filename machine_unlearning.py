@@ -2922,7 +2922,7 @@ def new_network(settings, rng, epochs):
         epochs=epochs,
         init_scale=0.5,  # large: initial weights are all that differs between two trials
         # With l2 = 0.01 the objective has one optimum for nearly every request (116 of 120 that
-        # were tried, with 40 seeds); with 0.003 it has several
+        # were tried, with 40 seeds); with 0.003 it often has several
         l2=0.01,
         random_state=rng,
     )
@@ -2982,13 +2982,13 @@ def rewind(request, rng):
 # order and the signs of hidden units; optima_apart, below, checks this), and a method that really
 # arrives, as 400 epochs of descent do not.
 #
-# With the default settings, Newton's method arrives in 3 to 27 steps. It fits a bowl to the
-# objective, with its slope and its curvature, and jumps to the bottom of the bowl:
+# With the default settings and 40 seeds, Newton's method arrives in 3 to 34 steps. It fits a bowl
+# to the objective, with its slope and its curvature, and jumps to the bottom of the bowl:
 #
 #     w <- w - H^-1 g        g (P,) gradient and H (P, P) Hessian of the objective
 #
-# At these optima the 20 hidden units are copies of one, or of two or three while the clinic's rows
-# are in: with this penalty, the data ask for no more.
+# At these optima the 20 hidden units are copies of one, or of a few while the clinic's rows are in:
+# with this penalty, the data ask for no more.
 
 
 def gradient_and_hessian(model, X, y):
@@ -3121,7 +3121,7 @@ def go_to_optimum(model, rows):
 
     Warns (ConvergenceWarning) if it finds none; the model is then where the search has ended.
     """
-    for _ in range(200):  # with the default settings, 3 to 27 are needed
+    for _ in range(200):  # 3 to 34 are needed, if there is one optimum
         g, H = gradient_and_hessian(model, rows.X, rows.y)
 
         if np.linalg.norm(g) <= 1e-10:  # flat: an optimum or a saddle

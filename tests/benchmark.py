@@ -6,8 +6,8 @@
 3. Full Retrain and Gradient Ascent, as the demo times them.
 4. The demo as a whole process, beside one that only imports the packages and draws four figures.
 
-Every number is the median of several runs. Those that are compared take turns, so that a busy
-machine slows all of them alike.
+The first and the last are medians of several runs, in turns, so that a busy machine slows all of
+them alike. (PyTorch's threads wait for each other, and suffer most from other processes.)
 """
 
 import os
@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 import warnings
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -44,13 +45,9 @@ def seconds_of(function, *arguments):
     return time.perf_counter() - start
 
 
-def medians(functions, repeats):
-    """{name: median seconds} of functions without arguments, which take turns."""
-    seconds = {name: [] for name in functions}
-    for _ in range(repeats):
-        for name, function in functions.items():
-            seconds[name].append(seconds_of(function))
-    return {name: statistics.median(values) for name, values in seconds.items()}
+def medians(seconds):
+    """{name: median} of {name: seconds}; the first of them was to warm up."""
+    return {name: statistics.median(values[1:]) for name, values in seconds.items()}
 
 
 # ---- One epoch ----------------------------------------------------------------------------------
@@ -92,6 +89,13 @@ def train_torch(X, y, epochs):
         optimiser.step()
 
 
+def seconds_of_an_epoch(train, X, y, epochs):
+    """Without what happens once, such as checks: a long training less a short one."""
+    short = seconds_of(train, X, y, epochs)
+    long = seconds_of(train, X, y, 3 * epochs)
+    return (long - short) / (2 * epochs)
+
+
 def epoch_table():
     """Microseconds of an epoch, and ours as a multiple of the others."""
     trainings = {OURS: train_ours, SKLEARN: train_sklearn}
@@ -103,17 +107,17 @@ def epoch_table():
         rng = np.random.RandomState(0)
         X = rng.randn(n, 2)
         y = (X.sum(axis=1) > 0).astype(int)
-        epochs = max(3, min(200, 10**6 // n))
+        epochs = max(2, min(200, 2 * 10**5 // n))
 
-        functions = {}
-        for name, train in trainings.items():
-            train(X, y, 1)  # to warm up
-            functions[name] = lambda train=train, X=X, y=y, epochs=epochs: train(X, y, epochs)
-        seconds = medians(functions, repeats=5)
+        seconds = {name: [] for name in trainings}
+        for _ in range(6):
+            for name, train in trainings.items():
+                seconds[name].append(seconds_of_an_epoch(train, X, y, epochs))
+        epoch = medians(seconds)
 
-        row = {f"{name}, us": 1e6 * value / epochs for name, value in seconds.items()}
+        row = {f"{name}, us": 1e6 * value for name, value in epoch.items()}
         for name in list(trainings)[1:]:
-            row[f"ours / {name}"] = seconds[OURS] / seconds[name]
+            row[f"ours / {name}"] = epoch[OURS] / epoch[name]
         rows[n] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("rows").round(2)
 
@@ -153,14 +157,13 @@ def process_table():
         "imports and four plain figures": [sys.executable, "-c", PLAIN],
         "the demo": [sys.executable, script, "--quiet"],
     }
+    seconds = {name: [] for name in commands}
     with tempfile.TemporaryDirectory() as folder:
-        functions = {}
-        for name, command in commands.items():
-            functions[name] = lambda command=command: subprocess.run(
-                command, cwd=folder, check=True
-            )
-        seconds = medians(functions, repeats=7)
-    return pd.Series(seconds, name="seconds").round(2)
+        for _ in range(8):
+            for name, command in commands.items():
+                run = partial(subprocess.run, command, cwd=folder, check=True)
+                seconds[name].append(seconds_of(run))
+    return pd.Series(medians(seconds), name="seconds").round(2)
 
 
 if __name__ == "__main__":
