@@ -1565,11 +1565,12 @@ def patients_figure(comparison, n_rows=15):
     fig, ax = new_figure(0.31 * len(asked) + 2, finding, explanation)
     draw_grid(ax, None, left + right, SHADES)
 
-    # One more heading over the last three columns
-    widths = [column.width for column in left + right]
-    middle = 1 - sum(widths[-3:]) / 2 / sum(widths)  # in widths of the panel
-    heading = f"probability of {classes[1]} according to"
-    ax.set_title(heading, loc="center", x=middle, weight="normal")
+    # One more heading over the answers, the last three columns
+    width = sum(column.width for column in left + right)
+    width_of_answers = sum(column.width for column in right[1:])
+    heading = shortened(f"probability of {classes[1]} according to", width_of_answers)
+    middle = 1 - width_of_answers / 2 / width  # in widths of the panel
+    ax.set_title(heading, loc="center", x=middle, weight="normal", size=12)
     for heading in ax.get_xticklabels():
         name = heading.get_text().replace("\n", " ")
         heading.set(weight="bold", color=COLORS.get(name, INK))
@@ -4657,7 +4658,7 @@ def reveals_finding(observed):
 
 
 REVEALED = "computed from two versions"
-GUESSED = "guess without the versions: the average of similar people"
+GUESSED = "a guess: the average of similar people"
 
 
 def draw_revealed(ax, people, column, unit, limits):

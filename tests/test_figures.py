@@ -160,7 +160,9 @@ def test_performance(patients):
     near(shown[1], np.column_stack([others, np.full(10, 1)]))
     near(shown[3], [[100 * results.gap_to_retrained[mu.ASCENT], 3]])
     numbers_beside = [text.get_text() for text in gap.texts]
-    assert numbers_beside == ["0.83", f"10 others\n≤ {others.max():.2f}", "0.83", "26.63"]
+    assert numbers_beside == [
+        "0.83", f"10 others\n≤ {others.max():.2f}", "0.83\noutside band", "26.63",
+    ]  # fmt: skip
 
     # A slow run is shown in seconds
     slow = patients._replace(results=results.assign(seconds=[1.5, 0.5, 0.25, 0.1]))
@@ -244,7 +246,7 @@ def test_the_concrete_figure(abstract):
     assert numbers(title(who)) == [160, 800]
     for ax, name, counts in ((before, mu.ORIGINAL, [129, 31]), (after, mu.ASCENT, [30, 130])):
         wrong = abstract.models[name].predict(data.forget.X) != data.forget.y
-        assert numbers(title(ax)) == counts
+        assert numbers(title(ax))[-2:] == counts
         assert_same_points(marks_like(ax, mu.RINGED), data.features.iloc[data.asked])
         assert_same_points(marks_like(ax, mu.CROSS), data.features.iloc[data.asked[wrong]])
     assert title(after).startswith("After gradient ascent")
@@ -267,7 +269,7 @@ def test_the_patient_table(patients):
     data = patients.data
     figure = mu.patients_figure(patients)
     (ax,) = figure.axes
-    assert title(figure) == "Gradient ascent flips 22 of 80 predictions, retraining none"
+    assert title(figure) == "Gradient ascent flips 22 of 80 predictions; retraining flips none"
     assert numbers(explanation(figure))[-4:] == [5, 15, 22, 21]
 
     # The second patient, whom ascent misdiagnoses
@@ -331,12 +333,14 @@ def test_the_sweep_figure(swept):
     assert_same_points(gap.collections[0].get_offsets(), in_points)
     near(gap.collections[1].get_offsets(), [[145 * 0.7, 26.627]], atol=1e-3)
     assert_same_points(accuracy.collections[0].get_offsets(), doses[["dose", "forget_accuracy"]])
-    assert_same_points(accuracy.collections[1].get_offsets(), doses[["dose", "test_accuracy"]])
-    assert_same_points(accuracy.collections[2].get_offsets(), [[145 * 0.7, 0.7]])
+    near(accuracy.collections[1].get_offsets(), [[145 * 0.7, 0.7]])
+    test_accuracy = accuracy.lines[0].get_xydata()
+    assert_same_points(test_accuracy, doses[["dose", "test_accuracy"]])
+    assert np.all(np.diff(test_accuracy[:, 0]) >= 0)
     swarm, diamond = seeds.collections
     near(np.sort(swarm.get_offsets()[:, 1]), accuracies[mu.ASCENT])
     near(diamond.get_offsets(), [[0, 0.7]])
-    assert "milder than all 3" in explanation(figure)
+    assert "all 3 lower" in explanation(figure)
 
 
 def test_the_sweep_says_what_its_table_says(swept):
@@ -363,7 +367,7 @@ def test_the_sweep_says_what_its_table_says(swept):
 
 @pytest.mark.parametrize(
     ("here", "words"),
-    [(0.7, "milder than all 3"), (0.66, "milder than 2 of 3"), (0.2, "harsher than all 3")],
+    [(0.7, "all 3 lower"), (0.66, "2 of 3 lower"), (0.2, "all 3 higher"), (0.3, "0 of 3 lower")],
 )
 def test_how_an_accuracy_compares_with_other_seeds(swept, here, words):
     assert mu.compared_with_seeds(here, swept[1]) == words

@@ -777,7 +777,7 @@ def test_if_it_is_newton_alone_the_headline_says_how_long_it_takes():
     table["seconds"] = 1.0
     table.loc[is_newton, "seconds"] = [0.35, 0.94, 0.4]
     headline = mu.study_headline(mu.beside_retraining(table))
-    assert headline.startswith("Only Newton is never caught")
+    assert headline.startswith("Only one shortcut is never caught: Newton")
     assert "of Newton Retrain's time" in headline
     assert numbers(headline) == [35, 94]
     assert len(headline) <= 80
