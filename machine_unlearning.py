@@ -754,8 +754,13 @@ def more_retrains(request, n, rng):
         model.set_params(epochs=epochs)
         models.append(model)
 
-    in_threads = Parallel(n_jobs=-1, prefer="threads")
-    return in_threads(delayed(model.descend)(retain.X, retain.y, epochs) for model in models)
+    # Threads pay if the steps are long: with a wide network, and not with so many rows that the
+    # threads of summed_gradient keep all cores busy
+    is_wide = request.original.hidden_size >= 100
+    is_one_block = len(retain.y) <= TwoLayerMLP.BLOCK
+    n_jobs = -1 if is_wide and is_one_block else 1
+    train = Parallel(n_jobs=n_jobs, prefer="threads")
+    return train(delayed(model.descend)(retain.X, retain.y, epochs) for model in models)
 
 
 class Comparison(NamedTuple):
@@ -1481,9 +1486,10 @@ def as_wide_as_needed(columns):
     """The columns of a table, each as wide as its words need, in inches."""
     fitted = []
     for column in columns:
-        lines = [width_of(word) for word in column.words]
-        lines += [width_of(line, weight="bold") for line in column.heading.split("\n")]
-        fitted.append(column._replace(width=max(lines) + 0.2))  # 0.2: a margin
+        longest_word = max(column.words, key=len)
+        longest_line = max(column.heading.split("\n"), key=len)
+        width = max(width_of(longest_word), width_of(longest_line, weight="bold"))
+        fitted.append(column._replace(width=width + 0.3))  # 0.3: margins
     return fitted
 
 
