@@ -76,7 +76,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-__version__ = "3.0.0"
+__version__ = "4.0.0"
 
 # For drawing, the command line and files
 import argparse
@@ -822,19 +822,21 @@ def ascent_path(comparison, settings):
     Columns: test_accuracy, forget_accuracy, gap_to_retrained. The last epoch is
     settings.unlearn_epochs, and the last row what gradient_ascent ends with.
     """
-    retrained = comparison.models[RETRAIN]
     forget = comparison.data.forget
     test = comparison.data.test
+    p_retrained = comparison.models[RETRAIN].predict_proba(forget.X)[:, 1]
     model = copy.deepcopy(comparison.models[ORIGINAL])
     path = []
 
     for epoch in range(settings.unlearn_epochs + 1):
         if epoch > 0:
             model.unlearn(forget.X, forget.y, epochs=1, multiplier=settings.multiplier)
+        z_test = model.decision_function(test.X)
+        z_forget = model.decision_function(forget.X)
         path.append({
-            "test_accuracy": np.mean(model.predict(test.X) == test.y),
-            "forget_accuracy": np.mean(model.predict(forget.X) == forget.y),
-            "gap_to_retrained": gap_to_retrained(model, retrained, forget.X),
+            "test_accuracy": np.mean((z_test > 0) == test.y),
+            "forget_accuracy": np.mean((z_forget > 0) == forget.y),
+            "gap_to_retrained": np.mean(np.abs(sigmoid(z_forget) - p_retrained)),
         })  # fmt: skip
 
     return pd.DataFrame(path).rename_axis("epoch")
