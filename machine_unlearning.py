@@ -1748,7 +1748,7 @@ def demo(settings):
 class Experiment(NamedTuple):
     """What a name on the command line stands for."""
 
-    run: Callable  # settings -> Output
+    function: Callable  # settings -> Output
     meaning: str  # a line of --help
     defaults: dict  # settings that have another default here
     unused: tuple  # settings without effect
@@ -1758,7 +1758,7 @@ TABLE = ("data", "label", "features", "asked")  # settings of a table of your ow
 
 DEMO = {
     "demo": Experiment(
-        run=demo,
+        function=demo,
         meaning="80 of 400 patients ask to be forgotten",
         defaults={},
         unused=("trials", *TABLE),
@@ -2759,31 +2759,31 @@ def film(settings):
 
 ELSEWHERE = {
     "basic": Experiment(
-        run=basic,
+        function=basic,
         meaning="the same on abstract data",
         defaults={"patients": 1000, "forget": 160},
         unused=("trials", *TABLE),
     ),
     "clinical": Experiment(
-        run=clinical,
+        function=clinical,
         meaning="the same on 569 real patients",
         defaults={"patients": 569, "forget": 91},
         unused=("trials", "patients", *TABLE),
     ),
     "own": Experiment(
-        run=own,
+        function=own,
         meaning="the same on your own CSV file: --data FILE --label COLUMN",
         defaults={"forget": None},  # a fifth of the training rows, however many there are
         unused=("trials", "patients"),
     ),
     "sweep": Experiment(
-        run=sweep,
+        function=sweep,
         meaning="the dose of ascent, and other seeds",
         defaults={},
         unused=("trials", *TABLE),
     ),
     "film": Experiment(
-        run=film,
+        function=film,
         meaning="gradient ascent, epoch by epoch: an animated GIF",
         defaults={},
         unused=("trials", *TABLE),
@@ -3956,7 +3956,7 @@ def study(settings):
 
 FORGETTING = {
     "study": Experiment(
-        run=study,
+        function=study,
         meaning="what really forgets: ten methods, two attacks",
         defaults=STUDY,
         unused=TABLE,
@@ -4831,7 +4831,7 @@ def sequential(settings):
 
 SEQUENCE = {
     "sequential": Experiment(
-        run=sequential,
+        function=sequential,
         meaning="one by one; what removals give away",
         defaults=STUDY,
         unused=("trials", "unlearn_epochs", "multiplier", *TABLE),
@@ -5029,7 +5029,7 @@ def run(experiment, settings):
         if csv.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(csv))
 
-    output = EXPERIMENTS[experiment].run(settings)
+    output = EXPERIMENTS[experiment].function(settings)
 
     # What was found is printed before anything can go wrong with a file
     if not settings.quiet:
