@@ -76,7 +76,7 @@ from sklearn.utils import check_random_state, check_scalar
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-__version__ = "3.0.0"
+__version__ = "4.0.0"
 
 # For drawing, the command line and files
 import argparse
@@ -754,8 +754,13 @@ def more_retrains(request, n, rng):
         model.set_params(epochs=epochs)
         models.append(model)
 
-    in_threads = Parallel(n_jobs=-1, prefer="threads")
-    return in_threads(delayed(model.descend)(retain.X, retain.y, epochs) for model in models)
+    # Threads pay if the steps are long: with a wide network, and not with so many rows that the
+    # threads of summed_gradient keep all cores busy
+    is_wide = request.original.hidden_size >= 100
+    is_one_block = len(retain.y) <= TwoLayerMLP.BLOCK
+    n_jobs = -1 if is_wide and is_one_block else 1
+    train = Parallel(n_jobs=n_jobs, prefer="threads")
+    return train(delayed(model.descend)(retain.X, retain.y, epochs) for model in models)
 
 
 class Comparison(NamedTuple):
@@ -817,19 +822,21 @@ def ascent_path(comparison, settings):
     Columns: test_accuracy, forget_accuracy, gap_to_retrained. The last epoch is
     settings.unlearn_epochs, and the last row what gradient_ascent ends with.
     """
-    retrained = comparison.models[RETRAIN]
     forget = comparison.data.forget
     test = comparison.data.test
+    p_retrained = comparison.models[RETRAIN].predict_proba(forget.X)[:, 1]
     model = copy.deepcopy(comparison.models[ORIGINAL])
     path = []
 
     for epoch in range(settings.unlearn_epochs + 1):
         if epoch > 0:
             model.unlearn(forget.X, forget.y, epochs=1, multiplier=settings.multiplier)
+        z_test = model.decision_function(test.X)
+        z_forget = model.decision_function(forget.X)
         path.append({
-            "test_accuracy": np.mean(model.predict(test.X) == test.y),
-            "forget_accuracy": np.mean(model.predict(forget.X) == forget.y),
-            "gap_to_retrained": gap_to_retrained(model, retrained, forget.X),
+            "test_accuracy": np.mean((z_test > 0) == test.y),
+            "forget_accuracy": np.mean((z_forget > 0) == forget.y),
+            "gap_to_retrained": np.mean(np.abs(sigmoid(z_forget) - p_retrained)),
         })  # fmt: skip
 
     return pd.DataFrame(path).rename_axis("epoch")
@@ -1481,9 +1488,10 @@ def as_wide_as_needed(columns):
     """The columns of a table, each as wide as its words need, in inches."""
     fitted = []
     for column in columns:
-        lines = [width_of(word) for word in column.words]
-        lines += [width_of(line, weight="bold") for line in column.heading.split("\n")]
-        fitted.append(column._replace(width=max(lines) + 0.2))  # 0.2: a margin
+        longest_word = max(column.words, key=len)
+        longest_line = max(column.heading.split("\n"), key=len)
+        width = max(width_of(longest_word), width_of(longest_line, weight="bold"))
+        fitted.append(column._replace(width=width + 0.3))  # 0.3: margins
     return fitted
 
 
@@ -1740,7 +1748,7 @@ def demo(settings):
 class Experiment(NamedTuple):
     """What a name on the command line stands for."""
 
-    run: Callable  # settings -> Output
+    function: Callable  # settings -> Output
     meaning: str  # a line of --help
     defaults: dict  # settings that have another default here
     unused: tuple  # settings without effect
@@ -1750,7 +1758,7 @@ TABLE = ("data", "label", "features", "asked")  # settings of a table of your ow
 
 DEMO = {
     "demo": Experiment(
-        run=demo,
+        function=demo,
         meaning="80 of 400 patients ask to be forgotten",
         defaults={},
         unused=("trials", *TABLE),
@@ -2751,31 +2759,31 @@ def film(settings):
 
 ELSEWHERE = {
     "basic": Experiment(
-        run=basic,
+        function=basic,
         meaning="the same on abstract data",
         defaults={"patients": 1000, "forget": 160},
         unused=("trials", *TABLE),
     ),
     "clinical": Experiment(
-        run=clinical,
+        function=clinical,
         meaning="the same on 569 real patients",
         defaults={"patients": 569, "forget": 91},
         unused=("trials", "patients", *TABLE),
     ),
     "own": Experiment(
-        run=own,
+        function=own,
         meaning="the same on your own CSV file: --data FILE --label COLUMN",
         defaults={"forget": None},  # a fifth of the training rows, however many there are
         unused=("trials", "patients"),
     ),
     "sweep": Experiment(
-        run=sweep,
+        function=sweep,
         meaning="the dose of ascent, and other seeds",
         defaults={},
         unused=("trials", *TABLE),
     ),
     "film": Experiment(
-        run=film,
+        function=film,
         meaning="gradient ascent, epoch by epoch: an animated GIF",
         defaults={},
         unused=("trials", *TABLE),
@@ -3948,7 +3956,7 @@ def study(settings):
 
 FORGETTING = {
     "study": Experiment(
-        run=study,
+        function=study,
         meaning="what really forgets: ten methods, two attacks",
         defaults=STUDY,
         unused=TABLE,
@@ -4823,7 +4831,7 @@ def sequential(settings):
 
 SEQUENCE = {
     "sequential": Experiment(
-        run=sequential,
+        function=sequential,
         meaning="one by one; what removals give away",
         defaults=STUDY,
         unused=("trials", "unlearn_epochs", "multiplier", *TABLE),
@@ -5021,7 +5029,7 @@ def run(experiment, settings):
         if csv.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(csv))
 
-    output = EXPERIMENTS[experiment].run(settings)
+    output = EXPERIMENTS[experiment].function(settings)
 
     # What was found is printed before anything can go wrong with a file
     if not settings.quiet:

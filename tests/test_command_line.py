@@ -75,7 +75,7 @@ def here(tmp_path, monkeypatch):
 
 def replace_demo(monkeypatch, function):
     """Let the demo be another function, of settings."""
-    changed = mu.EXPERIMENTS["demo"]._replace(run=function)
+    changed = mu.EXPERIMENTS["demo"]._replace(function=function)
     monkeypatch.setitem(mu.EXPERIMENTS, "demo", changed)
 
 
@@ -503,3 +503,21 @@ def test_a_page_that_finds_no_room_is_not_lost_in_silence(tmp_path, line):
     assert (status, out) == (1, "")
     assert is_one_line(err), err
     assert "the page: No space left on device" in err
+
+
+def test_the_demo_alone_is_what_is_left_without_parts_2_to_4_and_three_lines(tmp_path):
+    """As the script's docstring says, for a teacher."""
+    banner = "# " + 97 * "="
+    parts = (ROOT / "machine_unlearning.py").read_text(encoding="utf-8").split(f"\n{banner}\n")
+    first, part_1, part_5 = parts[0], parts[1:3], parts[9:11]
+    assert [part_1[0], part_5[0]] == ["# Part 1: The demo", "# Part 5: Running it"]
+    text = f"\n{banner}\n".join([first, *part_1, *part_5])
+    lines = text.splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith("EXPERIMENTS.update(")]
+    assert len(lines) - len(kept) == 3
+    script = tmp_path / "demo_alone.py"
+    script.write_text("".join(kept), encoding="utf-8")
+    command = [sys.executable, script, *QUICK, "--output", tmp_path / "output"]
+    status, out, err = run(*command, cwd=tmp_path)
+    assert (status, "wrote " in out) == (0, True), err
+    assert sorted(path.name for path in (tmp_path / "output").iterdir()) == DEMO
