@@ -245,7 +245,7 @@ def test_if_one_patient_asks():
 
 
 def test_with_50_000_patients():
-    # "Deletion's gap is inside the range. Ascent is hundreds of times faster, and still wrong"
+    # "its gap is inside the range. Ascent, a hundred times faster, still breaks the model"
     comparison = mu.compare(mu.hospital, mu.Settings(patients=50_000), repeats=1)
     results = comparison.results
     assert results.gap_to_retrained[mu.NAIVE] < farthest_retrain(comparison)
