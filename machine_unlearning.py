@@ -311,6 +311,7 @@ def split(cohort, settings, rng):
 
     # 20% are never trained on, so accuracy on them measures generalisation
     in_train, in_test = train_test_split(everybody, test_size=0.2, random_state=settings.seed)
+    check_type("forget", settings.forget, int)
     check_range("forget", settings.forget, 1, len(in_train))
 
     asked = rng.permutation(len(in_train))[: settings.forget]
@@ -701,7 +702,7 @@ def evaluate(model, original, retrained, data):
 
 
 def report(what, seconds):
-    """Say on stderr how long a step took, if it took more than a second."""
+    """Log how long a step took, if it took more than a second; main shows it on stderr."""
     if seconds > 1:
         log.info("%s: %.1f s", what, seconds)
 
@@ -1193,7 +1194,7 @@ def draw_map(ax, comparison, model=None):
     if len(names) != 2:
         raise ValueError(f"a map needs two features, there are {len(names)}")
 
-    # The frame: all patients, with a margin
+    # The frame: all training rows, with a margin
     low = data.features.min().to_numpy()
     high = data.features.max().to_numpy()
     margin = 0.02 * (high - low)
@@ -1209,7 +1210,7 @@ def draw_map(ax, comparison, model=None):
 
     # Both models' logits on a grid of points
     across, up = np.meshgrid(x, y)
-    grid = pd.DataFrame({names[0]: across.ravel(), names[1]: up.ravel()})
+    grid = pd.DataFrame(np.column_stack([across.ravel(), up.ravel()]), columns=names)
     X = np.asarray(data.scaler.transform(grid))  # (3600, 2)
     z = model.decision_function(X).reshape(across.shape)
     z_target = comparison.models[RETRAIN].decision_function(X).reshape(across.shape)
@@ -1426,7 +1427,8 @@ def boundaries_figure(comparison):
         # Two titles: whose map on the left, what it shows on the right
         color = COLORS.get(name, INK)
         verdict = f"differs on {len(differs[name]):,}"
-        if len(differs[name]) > n / 2:
+        has_both_sides = len(np.unique(models[name].predict(data.train.X))) == 2
+        if has_both_sides and len(differs[name]) > n / 2:
             verdict += ": sides swapped"
         if name == RETRAIN:
             verdict = "the target"
@@ -1554,8 +1556,8 @@ def patients_figure(comparison, n_rows=15):
     flipped_here = len(answers[-1].framed)
     explanation = (
         f"{example(comparison)}: the first {len(asked)} who asked, and how probable each model "
-        f"finds {classes[1]}. Framed: unlike the original, {flipped_here} of these {len(asked)}; "
-        f"×: wrong. Of all {flipped[ASCENT]:,} flips, {harmed:,} are new errors."
+        f"finds {classes[1]}. Framed: unlike the original (ascent: {flipped_here} of these "
+        f"{len(asked)}); ×: wrong. Of all {flipped[ASCENT]:,} flips, {harmed:,} are new errors."
     )
 
     # Who they are, what they have, what the models say
@@ -1856,10 +1858,12 @@ def as_numbers(features):
     features = pd.DataFrame(features)
     if features.shape[1] == 0 or features.columns.nlevels > 1:
         raise ValueError("the features need columns, and one name for each of them")
+    if features.columns.duplicated().any():
+        name = features.columns[features.columns.duplicated()][0]
+        raise ValueError(f"two columns are named {name}")
 
     columns = []
-    for position, name in enumerate(features.columns):  # by position: two may have one name
-        column = features.iloc[:, position]
+    for name, column in features.items():
         # Missing values first: pandas would turn a missing date into the number -9.2e18
         if column.isna().any():
             raise ValueError(f"missing values in {name}")
@@ -1882,8 +1886,8 @@ def as_numbers(features):
 def contradict(numbers, classes):
     """Do the names of two classes contradict their labels, two numbers, the smaller one first?
 
-    They do if they are numbers themselves, but others, or in another order: for labels 0 and 1, the
-    names 1 and 0, or "1" and "0", or 3 and 4.
+    For labels 0 and 1, the names ("1", "0") do, since they swap the two, and so do the numbers
+    (3, 4), which are other labels. ("well", "ill") and ("0", "1") do not.
     """
     swapped = [str(classes[1]), str(classes[0])]
     if swapped == [str(number) for number in numbers]:
@@ -2015,6 +2019,9 @@ def read_table(path):
     # A column without a name holds the numbers of the rows, which are not data
     table.columns = table.columns.str.strip()
     nameless = table.columns.str.startswith("Unnamed:")
+    if table.columns.duplicated().any():
+        twice = table.columns[table.columns.duplicated()][0]
+        raise SettingsError(f"--data {path}: two columns are named {twice}")
     return table.loc[:, ~nameless]
 
 
@@ -2503,8 +2510,8 @@ def film_headline(path):
 class Curve:
     """A panel of the film: what has been measured so far, and the latest value in its title.
 
-    From the epoch that is nearest to the target on, a line marks it. All parts are animated: the
-    film draws them, not Matplotlib.
+    From the epoch that is nearest to the target on, a line marks it. What is animated is not drawn
+    by Matplotlib with the rest of the figure, but by the film.
     """
 
     def __init__(self, ax, title, values, color, form, nearest):
@@ -2628,6 +2635,15 @@ def film_frame(comparison, path):
     return fig, axes
 
 
+def picture_of(canvas, background, artists):
+    """The background of a canvas with artists drawn on it, in this order: an Image."""
+    canvas.restore_region(background)
+    for artist in artists:
+        artist.draw(canvas.get_renderer())
+    pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]  # red, green, blue
+    return Image.fromarray(pixels.copy())
+
+
 @in_our_style()
 def film_of_ascent(comparison, path):
     """The map of the network and three curves, epoch by epoch of ascent. path: see ascent_path."""
@@ -2668,13 +2684,8 @@ def film_of_ascent(comparison, path):
         for curve in curves:
             moving += curve.show(epoch)
 
-        # On the picture of what does not move, draw what does. All patients are drawn again, since
-        # the new shading of the map has covered them
-        canvas.restore_region(background)
-        for artist in moving:
-            artist.draw(canvas.get_renderer())
-        pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]  # red, green, blue
-        film.pictures.append(Image.fromarray(pixels.copy()))
+        # The patients are among what is drawn: the new shading of the map has covered them
+        film.pictures.append(picture_of(canvas, background, moving))
         film.milliseconds.append(pauses.get(epoch, 80))
 
     return film._replace(pictures=in_one_palette(film.pictures))
@@ -3877,7 +3888,7 @@ def study_figure(table, settings):
 
 
 STUDY_LEGEND = """
-reads     the rows that a method needs: of those who leave (forget), who stay
+reads     the rows it needs: retain (who stay), forget (who leave), or both
 one, all  accuracy of an attack in %, 50 is a coin toss: U-LiRA, on one logit at
           a time; linear discriminant analysis, on all logits and the weights
 *         caught: it does better than chance, which reaches {} for
@@ -4694,7 +4705,7 @@ def reveals_figure(observed, settings):
     n_similar = n_training(settings) - 1
     explanation = (
         f"{whose_data(settings)}. Whoever holds the certified model from before and after a "
-        f"removal computes who left, with data of {n_similar:,} similar people. The certificate "
+        f"removal computes who left, with data of {n_similar:,} people or fewer. The certificate "
         "covers one version only."
     )
     finding = reveals_finding(observed)

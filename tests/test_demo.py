@@ -59,6 +59,11 @@ def test_a_setting_of_another_type_is_named(name, wrong):
         mu.Settings(**{name: wrong})
 
 
+def test_without_a_number_who_asks_is_not_known():
+    with pytest.raises(mu.SettingsError, match=r"^--forget None: a whole number is needed$"):
+        mu.compare(mu.hospital, mu.Settings(forget=None))
+
+
 def test_numbers_of_numpy_are_numbers_too():
     settings = mu.Settings(forget=np.int64(40), multiplier=np.float32(0.5), learning_rate=1)
     assert (settings.forget, settings.multiplier, settings.learning_rate) == (40, 0.5, 1)
@@ -171,7 +176,7 @@ def one_missing(column, missing):
 BAD_FEATURES = {  # words of the message -> features
     "missing values in age": AGES.assign(age=[np.nan] * 40),
     "missing values in sugar": AGES.assign(sugar=one_missing(AGES.sugar, pd.NA)),
-    "missing values in a": AGES.assign(age=Y * np.nan).set_axis(["a", "a"], axis=1),
+    "two columns are named a": AGES.set_axis(["a", "a"], axis=1),
     "missing values in when": AGES.assign(when=DATES.where(DATES.index > 0)),
     "missing values in since": AGES.assign(since=(DATES - DATES[0]).where(DATES.index > 0)),
     "missing values in month": AGES.assign(month=DATES.where(DATES.index > 0).dt.to_period("M")),

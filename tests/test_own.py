@@ -275,3 +275,27 @@ def test_a_notebook_finds_the_same(here, capsys):
     pd.testing.assert_frame_equal(comparison.results.drop(columns="seconds"), table)
     default = mu.settings_for("own", data="my.csv", label="outcome", features=TWO)
     pd.testing.assert_frame_equal(mu.own(default).table.drop(columns="seconds"), table)  # a fifth
+
+
+def test_two_columns_of_one_name_are_refused():
+    text = "age,age ,outcome\n" + "\n".join(f"{k},{k},{k % 2}" for k in range(30))
+    with pytest.raises(mu.SettingsError, match="two columns are named age"):
+        cohort_of(text, features="age")
+
+
+def test_an_id_is_no_feature_and_a_column_is_named_once():
+    table = mu.pd.DataFrame({"id": range(100, 140), "age": [30.5 + k % 7 for k in range(40)]})
+    table["outcome"] = [k % 2 for k in range(40)]
+    with pytest.raises(mu.SettingsError, match=r"--features.*id, age"):
+        mu.own_cohort(table, "outcome")
+    with pytest.raises(mu.SettingsError, match="named twice"):
+        mu.own_cohort(table, "outcome", "age,age")
+    assert list(mu.own_cohort(table, "outcome", "id,age").features.columns) == ["id", "age"]
+
+
+def test_rows_of_which_it_is_missing_whether_they_ask_are_left_out():
+    table = TABLE.astype({"clinic": object})
+    table.loc[[2, 5], "clinic"] = None
+    for query in ("clinic == 3", "clinic != 3"):
+        cohort = mu.own_cohort(table, "outcome", TWO, query)
+        assert len(cohort.y) == len(TABLE) - 2
