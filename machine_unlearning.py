@@ -87,7 +87,7 @@ import sys
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from textwrap import fill, wrap
+from textwrap import fill, shorten, wrap
 
 if __name__ == "__main__":  # a notebook hands down its backend, which may not be installed here
     os.environ.pop("MPLBACKEND", None)
@@ -1346,12 +1346,13 @@ def performance_figure(comparison):
     finding = what_ascent_does(comparison)
     if not has_learned(comparison):
         finding = no_verdict(comparison)
-    size = "no larger than theirs" if checks.holds["nothing"] else "larger than theirs"
     explanation = (
         f"{example(comparison)}. The target is a model retrained without {whom}; the green band "
-        f"is {len(others)} other retrains. Naive deletion keeps the old weights, and its gap is "
-        f"{size}."
+        f"is {len(others)} other retrains."
     )
+    if has_learned(comparison):
+        size = "no larger than theirs" if checks.holds["nothing"] else "larger than theirs"
+        explanation += f" Naive deletion keeps the old weights, and its gap is {size}."
     fig, axes = new_figure(
         4.5, finding, explanation, 1, 4, sharey=True, width_ratios=[1, 1, 1, 1.3]
     )
@@ -1377,7 +1378,8 @@ def performance_figure(comparison):
     draw_gap_panel(gap_panel, results.gap_to_retrained, others)
     numbers = results.gap_to_retrained.map(points)
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
-    numbers[NAIVE] += "\nin the band" if checks.holds["nothing"] else "\noutside band"
+    if has_learned(comparison):
+        numbers[NAIVE] += "\nin the band" if checks.holds["nothing"] else "\noutside band"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
     gap_panel.set_xlabel("percentage points,\neach tick 10 times farther", loc="left")
@@ -1711,7 +1713,7 @@ def demo_page(comparison):
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
     table = results_in_words(comparison.results)
     legend = DEMO_LEGEND.format(
-        class_1=comparison.data.classes[1],
+        class_1=shorten(str(comparison.data.classes[1]), 16, placeholder="..."),
         n=len(others),
         low=points(others.min()),
         high=points(others.max()),
@@ -1876,6 +1878,8 @@ def as_numbers(features):
         numbers = column.astype(float)
         if np.isinf(numbers).any():
             raise ValueError(f"infinite values in {name}")
+        if numbers.abs().max() > 1e100:  # their squares, in a variance, would be infinite
+            raise ValueError(f"values beyond 1e100 in {name}")
         columns.append(numbers)
 
     table = pd.concat(columns, axis=1)
@@ -1979,7 +1983,19 @@ def clinical(settings):
 # file is full of surprises, and none of them may become a wrong number: what does not fit is named.
 
 
-MISSING = ["", "?", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL"]  # "None" may be a class
+MISSING = [
+    "",
+    "?",
+    "NA",
+    "N/A",
+    "n/a",
+    "<NA>",
+    "#N/A",
+    "NaN",
+    "nan",
+    "null",
+    "NULL",
+]  # "None" may be a class
 
 
 def read_table(path):
@@ -2125,11 +2141,12 @@ def who_asks(table, query, y):
     """Mask (n,) of the rows for which a query is true, such as "clinic == 3"."""
     flag = f"--asked {query}"
     try:
-        asked = table.eval(query)
+        asked = table.eval(query, local_dict={}, global_dict={})
     except Exception as error:  # pandas raises a dozen kinds
         reason = f"not understood ({error}); write clinic == 3, or `blood sugar` > 200"
         raise SettingsError(f"{flag}: {reason}") from error
-    if not (isinstance(asked, pd.Series) and asked.dtype == bool):
+    is_mask = isinstance(asked, pd.Series) and asked.dtype == bool
+    if not is_mask or not asked.index.equals(table.index):
         reason = "must be true or false for each row; write clinic == 3"
         raise SettingsError(f"{flag}: {reason}")
 
@@ -2145,7 +2162,7 @@ def columns_in(query, table):
     """The columns that a query mentions."""
     names = []
     for name in table.columns:
-        as_a_word = rf"(?<!\w){re.escape(name)}(?!\w)"
+        as_a_word = rf"(?<!\w){re.escape(str(name))}(?!\w)"
         if re.search(as_a_word, query):
             names.append(name)
     return names
@@ -5029,6 +5046,19 @@ def write_figure(figure, path, settings):
         beside.unlink(missing_ok=True)
 
 
+def write_table(table, path):
+    """Write a table as CSV beside path, then rename, as a figure; into a device, directly."""
+    if path.exists() and not path.is_file():
+        table.to_csv(path)
+        return
+    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    try:
+        table.to_csv(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def run(experiment, settings):
     """Run an experiment, print what it found, write its files. Raises OSError, SettingsError."""
     # Is there a place for the results? It is better to know before the work
@@ -5039,6 +5069,8 @@ def run(experiment, settings):
         make_folder(csv.parent)
         if csv.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(csv))
+        if settings.data and csv.resolve() == Path(settings.data).resolve():
+            raise SettingsError(f"--csv {csv}: this is the file of --data")
 
     output = EXPERIMENTS[experiment].function(settings)
 
@@ -5061,7 +5093,7 @@ def run(experiment, settings):
     if settings.csv == "/dev/stdout":  # to_csv would reopen it, and overwrite the page in a file
         say(output.table.to_csv(), end="")
     elif settings.csv:
-        output.table.to_csv(csv)
+        write_table(output.table, csv)
     if settings.csv:
         written.append(csv)
 

@@ -186,7 +186,10 @@ def test_what_is_said_follows_from_the_checks(patients, monkeypatch, useful, nai
     else:
         assert "breaks" in title(figure)
         assert numbers(title(figure)) == [71, 94]
-    assert ("no larger" in explanation(figure)) == naive
+    words = explanation(figure)
+    assert ("no larger" in words, "larger" in words) == (learned and naive, learned)
+    verdict = figure.axes[3].texts[2].get_text()
+    assert ("band" in verdict) == learned
 
 
 @pytest.mark.parametrize(

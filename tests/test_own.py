@@ -299,3 +299,30 @@ def test_rows_of_which_it_is_missing_whether_they_ask_are_left_out():
     for query in ("clinic == 3", "clinic != 3"):
         cohort = mu.own_cohort(table, "outcome", TWO, query)
         assert len(cohort.y) == len(TABLE) - 2
+
+
+def test_a_query_cannot_reorder_rows_or_reach_our_own_names():
+    for query in ("age.sort_values() > 60", "age.head(20) > 50", "outcome == @y"):
+        with pytest.raises(mu.SettingsError, match="--asked"):
+            mu.own_cohort(TABLE, "outcome", TWO, query)
+
+
+def test_values_whose_variance_would_overflow_are_named():
+    table = TABLE.assign(age=TABLE.age * 1e155)
+    with pytest.raises(mu.SettingsError, match="values beyond 1e100 in age"):
+        mu.own_cohort(table, "outcome", TWO)
+
+
+def test_columns_named_by_numbers():
+    table = TABLE[["age", "blood sugar", "outcome"]].set_axis([0, 1, "outcome"], axis=1)
+    assert len(mu.own_cohort(table, "outcome", [0, 1]).y) == len(TABLE)
+
+
+def test_the_users_own_file_is_not_overwritten(tmp_path, capsys):
+    file = tmp_path / "mine.csv"
+    TABLE.to_csv(file, index=False)
+    before = file.read_bytes()
+    command = ["own", "--data", file, "--label", "outcome", "--csv", file, "--output", tmp_path]
+    assert mu.main([str(word) for word in command]) == 2
+    assert "--csv" in capsys.readouterr().err
+    assert file.read_bytes() == before
