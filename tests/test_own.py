@@ -277,7 +277,7 @@ def test_a_notebook_finds_the_same(here, capsys):
     pd.testing.assert_frame_equal(mu.own(default).table.drop(columns="seconds"), table)  # a fifth
 
 
-def test_two_columns_of_one_name_are_refused():
+def test_two_columns_of_one_name_are_refused(here):
     text = "age,age ,outcome\n" + "\n".join(f"{k},{k},{k % 2}" for k in range(30))
     with pytest.raises(mu.SettingsError, match="two columns are named age"):
         cohort_of(text, features="age")
