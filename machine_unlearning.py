@@ -1340,17 +1340,18 @@ def performance_figure(comparison):
     checks = check_answers(comparison)
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
     whom = the_asked(data)
+    learned = has_learned(comparison)
 
     # What was found, and how to read it
     n = len(data.asked)
     finding = what_ascent_does(comparison)
-    if not has_learned(comparison):
+    if not learned:
         finding = no_verdict(comparison)
     explanation = (
         f"{example(comparison)}. The target is a model retrained without {whom}; the green band "
         f"is {len(others)} other retrains."
     )
-    if has_learned(comparison):
+    if learned:
         size = "no larger than theirs" if checks.holds["nothing"] else "larger than theirs"
         explanation += f" Naive deletion keeps the old weights, and its gap is {size}."
     fig, axes = new_figure(
@@ -1378,7 +1379,7 @@ def performance_figure(comparison):
     draw_gap_panel(gap_panel, results.gap_to_retrained, others)
     numbers = results.gap_to_retrained.map(points)
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
-    if has_learned(comparison):
+    if learned:
         numbers[NAIVE] += "\nin the band" if checks.holds["nothing"] else "\noutside band"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
@@ -5028,15 +5029,12 @@ SAVING = {
 }
 
 
-def write_figure(figure, path, settings):
-    """Write a figure or a film beside path, then rename: a file is whole, or as it was before."""
+@contextmanager
+def written_beside(path):
+    """A path beside path to write to, renamed at the end: a file is whole, or as it was before."""
     beside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        if hasattr(figure, "savefig"):
-            look = SAVING[settings.format]
-            figure.savefig(beside, format=settings.format, dpi=settings.dpi, **look)
-        else:  # a film
-            figure.save(beside)
+        yield beside
         beside.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
@@ -5046,17 +5044,23 @@ def write_figure(figure, path, settings):
         beside.unlink(missing_ok=True)
 
 
+def write_figure(figure, path, settings):
+    """Write a figure or a film."""
+    with written_beside(path) as beside:
+        if hasattr(figure, "savefig"):
+            look = SAVING[settings.format]
+            figure.savefig(beside, format=settings.format, dpi=settings.dpi, **look)
+        else:  # a film
+            figure.save(beside)
+
+
 def write_table(table, path):
-    """Write a table as CSV beside path, then rename, as a figure; into a device, directly."""
+    """Write a table as CSV; into a device, directly."""
     if path.exists() and not path.is_file():
         table.to_csv(path)
         return
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with written_beside(path) as beside:
         table.to_csv(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def run(experiment, settings):
