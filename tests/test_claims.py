@@ -473,28 +473,6 @@ def test_where_there_are_several_optima_newton_is_caught():
     assert max(accuracies) == pytest.approx(1, abs=0.01)
 
 
-def rewound_and_retrained(trial):
-    """Scores (m,) of the atypical request after Rewind, and after a fresh Full Retrain."""
-    rows = mu.make_request(mu.ATYPICAL, STUDY)
-    rng = np.random.RandomState([STUDY.seed, mu.KINDS.index(mu.ATYPICAL), trial])
-    original = mu.train_by_descent(mu.stack(rows.forget, rows.retain), STUDY, rng)
-    request = mu.Request(original, rows.retain, rows.forget, STUDY)
-    retrained = mu.full_retrain(request, rng)
-    rewound = mu.rewind(request, rng)
-    return mu.look_at(rewound, rows.forget).scores, mu.look_at(retrained, rows.forget).scores
-
-
-def test_logits_alone_miss_rewind_on_atypical_patients():
-    pairs = in_parallel(rewound_and_retrained, range(64))
-    rewound = np.stack([scores for scores, _ in pairs])
-    retrained = np.stack([scores for _, scores in pairs])
-    rng = np.random.RandomState(0)
-    lies = rng.choice([-1.0, 1.0], (mu.SWAPS, 64))
-    labels = np.concatenate([np.ones((1, 64)), lies])
-    for attack in (mu.lira_attack, mu.vector_attack):
-        assert mu.judge(attack(rewound, retrained, labels)).p > 0.03
-
-
 def rounded_away(case):
     """The largest change of a logit by to_canonical_form, and whether a prediction changes."""
     kind, run = case
