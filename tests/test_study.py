@@ -864,7 +864,8 @@ def test_the_figure_of_the_study_shows_its_table():
 
 def test_what_chance_reaches_where_it_has_something_to_guess_from():
     table = made_up_table()
-    table.loc[of_method(table, mu.NEWTON, mu.NEWTON_RETRAIN), ["attack_limit", "vector_limit"]] = 0.5
+    nothing_to_tell = of_method(table, mu.NEWTON, mu.NEWTON_RETRAIN)
+    table.loc[nothing_to_tell, ["attack_limit", "vector_limit"]] = 0.5
     table.loc[(mu.CLINIC, mu.ONE_STEP), "vector_limit"] = 0.69
     assert numbers(mu.chance_reaches(table)) == [58, 69]
 
