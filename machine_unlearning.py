@@ -3362,15 +3362,16 @@ def look_at(model, forget):
 #
 # How much more than 0.5 is more than luck? Lie to the attacker: swap the two models of a trial, or
 # not, at random and in all trials. What the attack scores then is luck. An array labels (L, T)
-# holds L such labellings: 1 where a trial is as it is, -1 where it is swapped. The first labelling
-# is the truth, all 1. By each labelling, half of the models are of the first kind, which the truth
-# calls unlearned, and half are of the second kind.
+# holds L such labellings, 1 where a trial is as it is, -1 where it is swapped: the truth first, all
+# 1, then lies. By each labelling, half of the models are of the first kind, which the truth calls
+# unlearned, and half are of the second kind.
 
 DECIMALS = 4  # of each number that an attacker sees; with 8, no verdict changes (seeds 42, 7, 1, 2)
-SWAPS = 199  # random labellings: with the true one, 200
-# Caught: the truth is among the 1 in 100 labellings that are attacked best. Even a perfect attack
-# needs about 8 trials for this: the truth has a mirror image, all trials swapped, which is attacked
-# equally well. Of the 2^8 labellings of 8 trials, these two are 0.8%; of 2^7 they would be 1.6%
+SWAPS = 199  # lies: with the truth, 200 labellings
+
+# Caught: the truth is among the 1 in 100 labellings with which the attack does best. This takes at
+# least 8 trials, even if the attack is perfect: with all trials swapped, it does just as well. Of
+# the 2^8 labellings of 8 trials, these two are 0.8%; of 2^7 they would be 1.6%
 LEVEL = 0.01
 
 
@@ -3692,27 +3693,29 @@ def stack_seen(column):
 
 def attack_all(trials):
     """The study's table: a row per request and method, means and intervals, limits, verdicts."""
-    rows = {}
+    groups = dict(list(trials.groupby(["request", "method"], sort=False)))
 
-    for key, group in trials.groupby(["request", "method"], sort=False):
+    # What the attacks make of all trials of a method together
+    seen = [(stack_seen(group.seen), stack_seen(group.target_seen)) for group in groups.values()]
+    verdicts = on_all_cores(attack_both, seen, quiet=True)
+
+    rows = {}
+    for (key, group), attacks in zip(groups.items(), verdicts):
         row = {}
 
         # What was measured in each trial
         for metric in ["seconds", *METRICS]:
             row.update(estimate(metric, group[metric]))
 
-        # What the attacks make of all trials together
-        unlearned = stack_seen(group.seen)
-        retrained = stack_seen(group.target_seen)
-        verdicts = attack_both(unlearned, retrained)
-        for name, verdict in verdicts.items():
+        # How well the attacks do
+        for name, verdict in attacks.items():
             row.update(estimate(f"{name}_accuracy", verdict.accuracies))
             row[f"{name}_limit"] = verdict.limit
             row[f"{name}_p"] = verdict.p
 
         # One attack is enough. Two of them, at 1% each, catch a perfect method in up to 2% of
         # cases, and so on one of three requests in up to 6% of runs
-        smallest_p = min(verdict.p for verdict in verdicts.values())
+        smallest_p = min(verdict.p for verdict in attacks.values())
         row["caught"] = smallest_p <= LEVEL
         rows[key] = row
 
@@ -3812,11 +3815,11 @@ def study_headline(table):
     return f"{len(never)} of {n_shortcuts} shortcuts to retraining are never caught"
 
 
-def chance_reaches(table):
+def limits_of_chance(table):
     """In words, what chance reaches: from the lowest limit of an attack to the highest.
 
-    Without those of exactly 50%: where all models are equal, like those of Newton and Newton
-    Retrain, there is nothing to guess from.
+    Without those of exactly 50%: where all models are equal, as Newton's and Newton Retrain's are,
+    an attack has nothing to go by.
     """
     limits = table[["attack_limit", "vector_limit"]].to_numpy()
     limits = limits[limits > 0.5]
@@ -3870,24 +3873,58 @@ def frame_row(ax, row):
     ax.add_patch(Rectangle(corner, right - left - 0.02, 0.94, **look))
 
 
+def who_leaves(settings):
+    """{kind: heading} of the columns of a grid: how many leave, of how many trained on."""
+    n_train = n_training(settings)
+    n_stay = n_train - settings.forget
+    n_atypical = settings.forget // 4  # they are fewer, so fewer are trained on
+    usual = wrapped(f"{settings.forget:,} of {n_train:,}", 12)
+    fewer = wrapped(f"{n_atypical:,} of {n_stay + n_atypical:,}", 12)
+    return {
+        RANDOM: f"random\n{usual}",
+        CLINIC: f"a clinic\n{usual}",
+        ATYPICAL: f"atypical\n{fewer}",
+    }
+
+
+def name_methods(ax, names):
+    """Name the rows of a grid: the targets in green, and as targets."""
+    shown = []
+    for name in names:
+        if name in TRAINING:
+            name = f"Target: {name}"
+        if name == NEWTON:
+            name = "Newton (all steps)"
+        shown.append(name)
+    ax.set_yticklabels(shown)
+
+    for name, label in zip(names, ax.get_yticklabels()):
+        if name in TRAINING:
+            label.set_color(GREEN)
+
+
 @in_our_style()
 def study_figure(table, settings):
     """A grid, methods by request: is the model caught, is forget accuracy on target; the time."""
     beside = beside_retraining(table)
 
-    # In words
+    # What was found, how to read it, and which rows to frame
     finding = study_headline(table)
     explanation = (
         f"Synthetic patients, seed {settings.seed}; {settings.trials:,} trials. Who leaves: random "
         "patients, a clinic unlike all others, or atypical patients, who look like the other "
         "diagnosis. Green: like the target, a model retrained without them."
     )
+    framed = never_caught(table)
     if not descent_has_learned(table):
         explanation = MORE_TRAINING
+        framed = []
+
+    # What the three panels show
     about_attacks = (
         "Caught: recognised as not retrained,\n"
-        "more often than luck explains (at\n"
-        f"most {chance_reaches(table)} of cases)."
+        "more often than luck explains (its\n"
+        f"limit: {limits_of_chance(table)} of cases)."
     )
     about_accuracy = (
         "Right predictions for those who left.\n"
@@ -3895,18 +3932,6 @@ def study_figure(table, settings):
         "even if the target is 0%."
     )
     about_time = "As a share\nof the target's,\nby request."
-
-    # Who leaves. The atypical are fewer, so fewer have been trained on
-    n_train = n_training(settings)
-    n_stay = n_train - settings.forget
-    n_atypical = settings.forget // 4
-    usual = wrapped(f"{settings.forget:,} of {n_train:,}", 12)
-    fewer = wrapped(f"{n_atypical:,} of {n_stay + n_atypical:,}", 12)
-    headings = {
-        RANDOM: f"random\n{usual}",
-        CLINIC: f"a clinic\n{usual}",
-        ATYPICAL: f"atypical\n{fewer}",
-    }
 
     # The rows: two groups, with an empty row above each for its heading
     names = ["", *BY_DESCENT, " ", *BY_NEWTON]
@@ -3916,6 +3941,7 @@ def study_figure(table, settings):
     }
 
     # The cells
+    headings = who_leaves(settings)
     verdicts = table.caught.map({True: "caught", False: "not caught"})
     attacks = columns_by_request(verdicts, table.caught, names, headings)
     forget = forget_words(table, beside)
@@ -3936,23 +3962,15 @@ def study_figure(table, settings):
         ax.xaxis.set_label_position("top")
         ax.set_xlabel(note, loc="left", size=11, color=GREY, labelpad=10)
         for cell in ax.texts:
-            cell.set_size(11)  # or "95%, not 0%" would not fit
+            cell.set_size(11)  # or "100%, not 60%" would not fit
 
-    # Names: the targets in green; what is never caught in bold, with a frame
-    never = never_caught(table)
-    shown = names.copy()
-    for target in TRAINING:
-        shown[names.index(target)] = f"Target: {target}"
-    shown[names.index(NEWTON)] = "Newton (all steps)"
-    axes[0].set_yticklabels(shown)
-    labels = axes[0].get_yticklabels()
-    for row, (name, label) in enumerate(zip(names, labels)):
-        if name in TRAINING:
-            label.set_color(GREEN)
-        if name in never:
-            label.set_weight("bold")
-            for ax in axes:
-                frame_row(ax, row)
+    # Names of the rows; what is never caught is bold, and framed
+    name_methods(axes[0], names)
+    for name in framed:
+        row = names.index(name)
+        axes[0].get_yticklabels()[row].set_weight("bold")
+        for ax in axes:
+            frame_row(ax, row)
 
     # Headings of the groups: they reach into the next panel, so they are drawn on top of it
     for row, heading in groups.items():
@@ -3967,9 +3985,8 @@ STUDY_LEGEND = """
 reads     the rows it needs: retain (who stay), forget (who leave), or both
 one, all  accuracy of an attack in %, 50 is a coin toss: U-LiRA, on one logit at
           a time; linear discriminant analysis, on all logits and the weights
-*         caught: it does better than chance, which reaches {} at
-          most. A perfect method is caught by one of the two attacks in up to
-          {:.0%} of cases
+*         caught: it does better than chance, whose limit is {}.
+          A perfect method is caught by one of the attacks in up to {:.0%} of cases
 lost      points of test accuracy lost against retraining by the same optimiser
 time      relative to that retraining (both: on the worst of the requests)
 """
@@ -4039,7 +4056,7 @@ def study_page(table, apart):
     requests.index = requests.index.str.ljust(36)
 
     false_alarms = 2 * LEVEL  # at most: each attack has its own
-    legend = STUDY_LEGEND.format(chance_reaches(table), false_alarms)
+    legend = STUDY_LEGEND.format(limits_of_chance(table), false_alarms)
     lines = [wrapped(study_finding(table)), "", methods.to_string(), legend, requests.to_string()]
     for name, has_diverged in by_method.diverged.any().items():
         if has_diverged:

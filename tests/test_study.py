@@ -862,12 +862,12 @@ def test_the_figure_of_the_study_shows_its_table():
     assert numbers(attack.get_xlabel()) == [58, 64]
 
 
-def test_what_chance_reaches_where_it_has_something_to_guess_from():
+def test_the_limits_of_chance_where_it_has_something_to_guess_from():
     table = made_up_table()
     nothing_to_tell = of_method(table, mu.NEWTON, mu.NEWTON_RETRAIN)
     table.loc[nothing_to_tell, ["attack_limit", "vector_limit"]] = 0.5
     table.loc[(mu.CLINIC, mu.ONE_STEP), "vector_limit"] = 0.69
-    assert numbers(mu.chance_reaches(table)) == [58, 69]
+    assert numbers(mu.limits_of_chance(table)) == [58, 69]
 
 
 @pytest.mark.parametrize("never", [[], [mu.NEWTON], [mu.TUNE, mu.NEWTON]])
