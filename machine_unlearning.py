@@ -3158,8 +3158,8 @@ def to_canonical_form(model):
     Two networks at the same optimum are the same function, but not yet the same numbers. Their
     weights differ by 1e-14, where Newton's method stops, and in signs: with tanh, all weights of a
     hidden unit can be flipped without effect. Rounding to 10 decimals hides the former, unless a
-    weight lies within 1e-14 of half-way between two rounded ones, which is one in 10,000. Only the
-    order of the units remains, and it says nothing where all units are copies of one.
+    weight lies within 1e-14 of half-way between two rounded ones, which a few in 10,000 do. Only
+    the order of the units remains, and it says nothing where all units are copies of one.
 
     The attacks below read 4 decimals and would see no difference anyway; this is for whoever reads
     all of them. It is fair, since retrained models get the same treatment. In 90 runs it moved no
@@ -3394,10 +3394,10 @@ class Gaussian(NamedTuple):
 
 
 def fit_gaussian(scores, is_unlearned):
-    """Fit one kind's bell curves to scores (2, T, m), unlearned models first and retrained second.
+    """Bell curves of one kind of models, from scores (2, T, m): unlearned, then retrained models.
 
-    In each trial, one of the two models is of that kind, in each labelling: the unlearned one where
-    is_unlearned (L, T), else the retrained one.
+    One of a trial's two models is of that kind: the unlearned one where is_unlearned (L, T) says
+    so, in each labelling; else the retrained one.
     """
     of_unlearned, of_retrained = scores
     is_retrained = ~is_unlearned
@@ -3466,14 +3466,15 @@ def lira_attack(unlearned, retrained, labels, n_splits=8):
         for known in (half, ~half):
             held_out = ~known
 
-            # Learn: a bell curve for each kind. By label 1, the unlearned model is of the first
-            # kind, the retrained one of the second; by label -1 it is the other way round
-            is_first = labels[:, known] == 1  # (L, T/2)
-            first = fit_gaussian(scores[:, known], is_first)
-            second = fit_gaussian(scores[:, known], ~is_first)
+            # Learn: a bell curve for each kind. By label 1, a trial's unlearned model is of the
+            # first kind; by label -1, it is of the second
+            unlearned_is_first = labels[:, known] == 1  # (L, T/2)
+            first = fit_gaussian(scores[:, known], unlearned_is_first)
+            second = fit_gaussian(scores[:, known], ~unlearned_is_first)
             ratio = log_ratio(first, second)
 
-            # Classify: votes for the first kind are right where the label says so
+            # Classify. By label 1, the unlearned model should get votes for the first kind, and the
+            # retrained one against; by label -1, the other way round
             x = scores[:, held_out]  # (2, T/2, m)
             for labelling, true_labels in enumerate(labels[:, held_out]):
                 votes = votes_for_first(x, ratio, labelling)  # (2, T/2)
@@ -3693,14 +3694,16 @@ def stack_seen(column):
 
 def attack_all(trials):
     """The study's table: a row per request and method, means and intervals, limits, verdicts."""
-    groups = dict(list(trials.groupby(["request", "method"], sort=False)))
+    groups = trials.groupby(["request", "method"], sort=False)
 
     # What the attacks make of all trials of a method together
-    seen = [(stack_seen(group.seen), stack_seen(group.target_seen)) for group in groups.values()]
-    verdicts = on_all_cores(attack_both, seen, quiet=True)
+    cases = []  # arguments of attack_both
+    for _, group in groups:
+        cases.append((stack_seen(group.seen), stack_seen(group.target_seen)))
+    verdicts_by_case = on_all_cores(attack_both, cases, quiet=True)
 
     rows = {}
-    for (key, group), attacks in zip(groups.items(), verdicts):
+    for (key, group), verdicts in zip(groups, verdicts_by_case):
         row = {}
 
         # What was measured in each trial
@@ -3708,14 +3711,14 @@ def attack_all(trials):
             row.update(estimate(metric, group[metric]))
 
         # How well the attacks do
-        for name, verdict in attacks.items():
+        for name, verdict in verdicts.items():
             row.update(estimate(f"{name}_accuracy", verdict.accuracies))
             row[f"{name}_limit"] = verdict.limit
             row[f"{name}_p"] = verdict.p
 
         # One attack is enough. Two of them, at 1% each, catch a perfect method in up to 2% of
         # cases, and so on one of three requests in up to 6% of runs
-        smallest_p = min(verdict.p for verdict in attacks.values())
+        smallest_p = min(verdict.p for verdict in verdicts.values())
         row["caught"] = smallest_p <= LEVEL
         rows[key] = row
 

@@ -787,6 +787,7 @@ def test_no_verdict_where_the_originals_are_no_better_than_guessing(low):
     table["caught"] = ~of_method(table, mu.NEWTON)
     figure = mu.study_figure(table, STUDY)
     words = " ".join(assert_readable(figure))
+    assert bool(figure.axes[0].patches) == (low > 0.5)  # the frame around Newton
     page = mu.study_page(table, dict.fromkeys(mu.KINDS, 0))
     assert_page(page)
     for each in (title(figure), page):
