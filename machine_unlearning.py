@@ -3381,8 +3381,8 @@ def look_at(model, forget):
 DECIMALS = 4  # of each number that an attacker sees; with 8, no verdict changes (seeds 42, 7, 1, 2)
 SWAPS = 199  # lies: with the truth, 200 labellings
 
-# Caught: the truth is among the 1 in 100 labellings with which the attack does best. This takes at
-# least 8 trials, even if the attack is perfect: with all trials swapped, it does just as well. Of
+# Caught: the truth is among the 1 in 100 labellings with which the attack does best. Even a
+# perfect attack needs about 8 trials for this: with all trials swapped, it does just as well. Of
 # the 2^8 labellings of 8 trials, these two are 0.8%; of 2^7 they would be 1.6%
 LEVEL = 0.01
 
@@ -3817,7 +3817,7 @@ MORE_TRAINING = "Try more --epochs or a larger --learning-rate."
 
 
 def study_headline(table):
-    """The finding: how many shortcuts to retraining are never caught, and which, if it is one."""
+    """The finding: how many shortcuts to retraining are never caught; if it is one, which."""
     if not descent_has_learned(table):
         accuracies = table.test_accuracy.xs(NAIVE, level="method")  # by request
         right = percent_range(accuracies.min(), accuracies.max())
@@ -3825,6 +3825,8 @@ def study_headline(table):
 
     never = never_caught(table)
     n_shortcuts = len(METHODS) - len(TRAINING)
+    if not never:
+        return f"All {n_shortcuts} shortcuts to retraining are caught"
     if len(never) == 1:
         return f"Of {n_shortcuts} shortcuts to retraining, only {never[0]} is never caught"
     return f"{len(never)} of {n_shortcuts} shortcuts to retraining are never caught"
@@ -3925,15 +3927,16 @@ def study_figure(table, settings):
 
     # What was found, how to read it, and which rows to frame
     finding = study_headline(table)
-    explanation = (
-        f"Synthetic patients, seed {settings.seed}; {settings.trials:,} trials. Who leaves: random "
-        "patients, a clinic unlike all others, or atypical patients, who look like the other "
-        "diagnosis. Green: like the target, a model retrained without them."
-    )
-    framed = never_caught(table)
-    if not descent_has_learned(table):
-        explanation = MORE_TRAINING
+    explanation = f"Synthetic patients, seed {settings.seed}; {settings.trials:,} trials. "
+    if descent_has_learned(table):
+        framed = never_caught(table)
+        explanation += (
+            "Who leaves: random patients, a clinic unlike all others, or atypical patients, who "
+            "look like the other diagnosis. Green: like the target, a model retrained without them."
+        )
+    else:
         framed = []
+        explanation += MORE_TRAINING
 
     # What the three panels show
     about_attacks = (

@@ -765,16 +765,11 @@ def of_method(table, *names):
 def test_the_headline_counts_the_shortcuts_that_are_never_caught(never):
     table = made_up_table()
     table["caught"] = ~of_method(table, *never)  # the retrainings, too: they are no shortcuts
-    if mu.TUNE not in never:
-        table.loc[mu.RANDOM, "caught"] = table.loc[mu.CLINIC, "caught"] = False
-        table.loc[(mu.ATYPICAL, mu.TUNE), "caught"] = True  # once is enough
-        table.loc[(mu.CLINIC, mu.TUNE), "caught"] = False
+    table.loc[[mu.RANDOM, mu.CLINIC], "caught"] = False  # to be caught once is enough
     headline = mu.study_headline(table)
-    if never == [mu.NEWTON]:
-        assert numbers(headline) == [8]
-        assert "only Newton is never caught" in headline
-    else:
-        assert numbers(headline) == [len(never), 8]
+    assert numbers(headline) == ([len(never), 8] if len(never) > 1 else [8])
+    assert ("only Newton is never caught" in headline) == (never == [mu.NEWTON])
+    assert ("are caught" in headline) == (never == [])
 
 
 @pytest.mark.parametrize("low", [0.501, 0.5])
