@@ -4076,7 +4076,7 @@ class Sisa:
         return np.mean(probabilities, axis=0)
 
 
-# ---- Certified removal, from a model that is convex ---------------------------------------------
+# ---- Certified removal, for a convex objective --------------------------------------------------
 
 
 class CertifiedHead:
@@ -4168,8 +4168,8 @@ class CertifiedHead:
 
         left: the rows that stay.
         """
-        # Before, the gradient on all rows was 0 or nearly so, the noise included. Without the
-        # leavers' part of it, minus that part is left
+        # At w, the gradient of all rows and the noise add up to nearly 0. Without the leavers,
+        # minus their part is left, and one Newton step removes most of it
         V = self.signed_features(left)
         g = -self.gradient(self.signed_features(leavers))
         step = -np.linalg.solve(self.hessian(V), g)
@@ -4185,12 +4185,12 @@ class CertifiedHead:
         return head
 
     def largest_trace(self, V, step):
-        """Norm of the gradient that a Newton step (h,) leaves at most; V (n, h) of those who stay.
+        """The norm of the trace that a Newton step (h,) leaves, at most; V (n, h): those who stay.
 
-        It is 0 if the Hessian H stays the same. But on the way from w to w + step, p (1 - p) of a
-        row x changes by up to GAMMA |x.step|, at most GAMMA |step|, since |x| <= 1. So what is left
-        is at most |V| GAMMA |step| |V step|. The integral over the way gives half of that; the
-        paper does without the half, and so does this.
+        There would be none if the Hessian stayed the same along the step. It changes, because
+        p (1 - p) of a row x changes by up to GAMMA |x.step|, which is at most GAMMA |step|, since
+        |x| <= 1. So the trace is at most |V| GAMMA |step| |V step|. Integrated along the step it is
+        even half of that; the paper leaves this out, and so does this.
         """
         norm = np.linalg.norm
         return self.GAMMA * norm(V, 2) * norm(step) * norm(V @ step)
@@ -4256,7 +4256,7 @@ def one_by_one(kind, settings):
 
         # Each strategy answers
         seconds = {}
-        retrained, seconds[RETRAIN] = answer(train_by_descent, left, settings)
+        full_retrained, seconds[RETRAIN] = answer(train_by_descent, left, settings)
         sisa, seconds[SISA] = answer(sisa.remove, asked - 1)
         newton_retrained, seconds[NEWTON_RETRAIN] = answer(train_by_newton, left, settings)
         request = Request(newton_model, left, leaver, settings)
@@ -4264,24 +4264,22 @@ def one_by_one(kind, settings):
         head, seconds[HEAD] = answer(head.remove, leaver, left)
         heads.append(head)
 
-        # How far is each one from a model of its own kind that is retrained at this request?
+        # How far is each one from its target, a model of its own kind that is retrained now?
         gone = forget.X[:asked]
-        second = train_by_newton(left, settings, rng)
+        another = train_by_newton(left, settings, rng)
         gaps = {
-            NEWTON_RETRAIN: gap_to_retrained(newton_retrained, second, gone),
+            NEWTON_RETRAIN: gap_to_retrained(newton_retrained, another, gone),
             NEWTON: gap_to_retrained(newton_model, newton_retrained, gone),
             HEAD: gap_to_retrained(head, head.retrained(left), gone),
-            RETRAIN: np.nan,
-            SISA: np.nan,
         }
-        if asked % 4 == 0:  # not always, since to train these second models takes long
-            second = train_by_descent(left, settings, rng)
-            gaps[RETRAIN] = gap_to_retrained(retrained, second, gone)
+        if asked % 4 == 0:  # these two are checked less often, since their targets take long
+            another = train_by_descent(left, settings, rng)
+            gaps[RETRAIN] = gap_to_retrained(full_retrained, another, gone)
             gaps[SISA] = gap_to_retrained(sisa, sisa.retrained(), gone)
 
         # Note it down
         for name in STRATEGIES:
-            entry = Entry(kind, name, asked, seconds[name], gaps[name])
+            entry = Entry(kind, name, asked, seconds[name], gaps.get(name, np.nan))
             if name == HEAD:
                 entry = entry._replace(
                     spent=head.spent,
@@ -4300,11 +4298,11 @@ ONE_POINT = 0.01  # of probability: a larger gap is off target
 def summarise_ledger(ledger):
     """A row per request and strategy.
 
-    time         of all requests, relative to a retrain by descent at each of them
+    time         of all requests, relative to Full Retrain's
     largest_gap  to the target
-    measured     the number of requests at which the gap was measured
-    elsewhere    at how many of these the model is another one than its target
-    off_target   at how many it is even off target, by more than ONE_POINT
+    measured     the number of checks, that is, of requests at which the gap was measured
+    elsewhere    in how many checks the model is another one than its target
+    off_target   in how many it is even more than ONE_POINT away from it
     """
     ledger = ledger.assign(
         elsewhere=ledger.gap_to_retrained > SAME_OPTIMUM,
@@ -4326,7 +4324,7 @@ def summarise_ledger(ledger):
 
 
 def try_other_noise(kind, settings, head, n_others=20):
-    """What the same requests would cost a head with other noise, until a retrain is forced.
+    """The account of a head after the same requests, had it been trained with other noise.
 
     A list with an array per noise: spent, in shares of allowed, before all requests and after each
     one. If a request forces a retrain, the array ends before it.
@@ -4361,17 +4359,15 @@ class Certificate(NamedTuple):
 
 
 def check_certificate(ledger, accounts, kind):
-    """The Certificate of a kind of request.
-
-    accounts: those of other noise, by kind; see try_other_noise.
-    """
+    """The Certificate of a kind of request; accounts, by kind, are those of try_other_noise."""
     head = ledger[(ledger.request == kind) & (ledger.method == HEAD)]
     forced = list(head.asked[head.retrained == 1])
     within = head[head.retrained == 0]
     shares = within.residual / within.spent
 
-    n_hidden = [len(shares_spent) - 1 for shares_spent in accounts[kind]]  # by each other noise
-    n_hidden.append(forced[0] - 1 if forced else len(head))  # and by the head's own
+    # How many removals does each noise hide, until it forces a retrain?
+    n_hidden = [len(spent) - 1 for spent in accounts[kind]]  # 1: before the first request
+    n_hidden.append(forced[0] - 1 if forced else len(head))  # the head's own noise
     return Certificate(forced, len(within), shares.max(), min(n_hidden))
 
 
@@ -4406,10 +4402,11 @@ def recover(before, after, public, n_leavers):
 
     before and after are two versions of the head. No row of the hospital is read.
 
-    A removal moves w by H^-1 (LAMBDA w + gradient of the leaver's loss): see CertifiedHead.remove.
-    The observer lacks H, but that of the public rows is nearly the same. So how each candidate
-    would move w is known, and a few moves that add up to the change are searched: first one after
-    the other; then each is chosen again, given the others, twice (coordinate descent).
+    1. A removal moves w by H^-1 (LAMBDA w + gradient of the leaver's loss): see
+       CertifiedHead.remove. The observer lacks H, but the public rows have nearly the same.
+    2. So the move of each candidate can be computed. Those that add up to the change are chosen,
+       one after the other.
+    3. Then each is chosen again, given the others, twice (coordinate descent).
     """
     # How would the removal of each of N candidates move w?
     candidates = possible_patients()
@@ -4420,7 +4417,7 @@ def recover(before, after, public, n_leavers):
     moves = np.linalg.solve(H, gradients.T).T  # (N, h)
 
     # Choose the move that is nearest to what the others leave unexplained
-    n_choices = 3 * n_leavers if n_leavers > 1 else 1
+    n_choices = 3 * n_leavers if n_leavers > 1 else 1  # one without others is chosen once
     unexplained = after.w - before.w
     chosen = []
     for _ in range(n_choices):
@@ -4492,7 +4489,7 @@ def observe(kind, settings, heads, n_leavers):
         found = recover(heads[start], heads[end], public_left, n_leavers)
         guess = guess_leavers(like_forget, n_leavers, rng)
 
-        # Side by side
+        # A row per leaver, with all three side by side
         parts = [leavers, matched(found, leavers), matched(guess, leavers)]
         table = pd.concat([in_units(part) for part in parts], axis=1)
         table.columns = OBSERVED
@@ -4679,13 +4676,15 @@ def certificate_finding(ledger, accounts):
     n_random = check_certificate(ledger, accounts, RANDOM).n_certified
     n_clinic = check_certificate(ledger, accounts, CLINIC).n_certified
 
-    random = f"{n_random} of {n_removals} random removals"
+    # At most, since noise that was not tried may hide fewer
+    random = f"at most {n_random} of {n_removals} random removals"
     if n_random == n_removals:
         random = f"all {n_removals} random removals"
-    clinic = f"{n_clinic} of a clinic's {n_removals}"
+    clinic = f"at most {n_clinic} of a clinic's {n_removals}"
     if n_clinic == n_removals:
         clinic = f"all {n_removals} of a clinic's"
-    joined = "but only" if n_clinic < n_random == n_removals else "and"
+    alike = (n_random == n_removals) == (n_clinic == n_removals)
+    joined = "and" if alike else "but"
     return f"Noise can hide {random}, {joined} {clinic}"
 
 
@@ -4734,9 +4733,9 @@ def draw_budget(ax, entries, accounts, n_certified):
 def certificate_figure(ledger, accounts, settings):
     """For either kind of request: what is spent of the head's budget, and what is really left."""
     explanation = (
-        f"{whose_data(settings)}. Random noise in the certified head hides removals up to a limit. "
-        "When a retrain is forced depends on this noise, and gives some of it away: the "
-        "certificate is lost."
+        f"{whose_data(settings)}. Noise in the certified head hides the trace of removals, up to a "
+        "limit. When a retrain is forced depends on the noise and gives some away: the certificate "
+        "is lost."
     )
     finding = certificate_finding(ledger, accounts)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
@@ -4838,11 +4837,11 @@ Newton, a head with the same noise for the head, another one for a retraining
 CERTIFICATE_LEGEND = """
 The head is the last layer of a network. Noise, a random vector, is drawn once,
 before training, to hide the trace of removals.
-certified  removals before this noise, or one of {} others, forces a retrain.
-           After that, a head that was not retrained cannot have just any
+certified  at most: removals before this noise, or one of {} others, forces a
+           retrain. Later, a head that was not retrained cannot have just any
            noise, as the certificate assumes
-within     removals whose trace the noise can hide
-forced     retrains, where it could not
+within     removals that did not exceed the limit; a retrain starts at 0 again
+forced     retrains, where a removal would have exceeded it
 left       the trace that was measured, in % of the trace at worst; the largest
 """
 
