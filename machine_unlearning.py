@@ -4677,15 +4677,15 @@ def certificate_finding(ledger, accounts):
     n_clinic = check_certificate(ledger, accounts, CLINIC).n_certified
 
     # At most, since noise that was not tried may hide fewer
-    random = f"at most {n_random} of {n_removals} random removals"
-    if n_random == n_removals:
-        random = f"all {n_removals} random removals"
-    clinic = f"at most {n_clinic} of a clinic's {n_removals}"
-    if n_clinic == n_removals:
-        clinic = f"all {n_removals} of a clinic's"
-    alike = (n_random == n_removals) == (n_clinic == n_removals)
-    joined = "and" if alike else "but"
-    return f"Noise can hide {random}, {joined} {clinic}"
+    if n_random == n_removals == n_clinic:
+        hidden = f"all {n_removals} random removals and all {n_removals} of a clinic's"
+    elif n_random == n_removals:
+        hidden = f"all {n_removals} random removals, but at most {n_clinic} of a clinic's"
+    elif n_clinic == n_removals:
+        hidden = f"at most {n_random} random removals, but all {n_removals} of a clinic's"
+    else:
+        hidden = f"at most {n_random} of {n_removals} random removals, and {n_clinic} of a clinic's"
+    return f"Noise can hide {hidden}"
 
 
 def draw_budget(ax, entries, accounts, n_certified):
@@ -4747,7 +4747,8 @@ def certificate_figure(ledger, accounts, settings):
         who = SEQUENCES[kind].capitalize()
         ax.set_title(f"{who}: {how_many(len(certificate.forced), 'forced retrain')}")
         ax.set_xlabel("patients removed")
-        ax.set_xlim(0, len(entries))
+        ax.set_xlim(-len(entries) / 40, len(entries))
+        ax.locator_params(axis="x", nbins=5, integer=True)
         ax.set_ylim(0, 1.3)
         ax.set_yticks(
             [0, 0.5, 1], ["no trace", "half of it", "limit: the\nmost that noise\ncan hide"]
