@@ -4384,9 +4384,9 @@ def check_certificate(ledger, accounts, kind):
 
 
 # ---- What a removal gives away ------------------------------------------------------------------
-# The certificate is about an observer of one version of the head. Here somebody holds two, from
-# before and after a removal, and computes who has left. Both versions have the same noise, so it
-# cancels in their difference. Bertran et al., NeurIPS 2024, arXiv 2405.20272.
+# Each removal makes a new version of the head. The certificate is about an observer of one version.
+# Here somebody holds two, from before and after a removal, and computes who has left. Both have the
+# same noise, so it cancels in their difference. Bertran et al., NeurIPS 2024, arXiv 2405.20272.
 #
 # The observer has public rows: other people than the hospital's, but as many of each kind as the
 # hospital has left. The guess to compare with sees no head, but the same public rows.
@@ -4859,6 +4859,7 @@ left       the trace that was measured, in % of the trace at worst; the largest
 """
 
 OBSERVER_LEGEND = """
+Each removal makes a new version of the head. The certificate is about one.
 found      who left, computed from two versions of the head with the same noise:
            median errors in years / mg/dL, and how many diagnoses are right
 guess      median errors of a guess that sees no head
