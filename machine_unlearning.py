@@ -52,7 +52,6 @@ import time
 import warnings
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields, replace
-from functools import wraps
 from itertools import chain, product
 from numbers import Integral, Real
 from typing import Callable, NamedTuple
@@ -125,11 +124,11 @@ def check_range(name, value, low, high, meaning=""):
 
 def check_type(name, value, kind):
     """Raise SettingsError unless a value is of a kind: int, float, str or bool."""
-    types = {int: Integral, float: Real, str: str, bool: (bool, np.bool_)}
+    types = {int: Integral, float: Real, str: str, bool: bool}
     words = {int: "a whole number", float: "a number", str: "text", bool: "True or False"}
     fits = isinstance(value, types[kind])
-    if kind is not bool and isinstance(value, types[bool]):
-        fits = False  # to Python, True is a whole number
+    if isinstance(value, bool):  # to Python, True is a whole number
+        fits = kind is bool
     if not fits:
         raise SettingsError(f"{flag_of(name)} {value!r}: {words[kind]} is needed")
 
@@ -148,12 +147,7 @@ class Settings:
 
     patients: int = setting(500, "patients; four fifths of them are trained on", 10, 10**6)
     forget: int = setting(80, "patients who ask to be forgotten", 1, 10**6)
-    trials: int = setting(
-        64,
-        "trials of the study (Part 3); with fewer than 8, chance can do as well as any attack",
-        8,
-        10**4,
-    )
+    trials: int = setting(64, "trials of the study; fewer would leave it to chance", 8, 10**4)
     seed: int = setting(42, "seed of all data and models", 0, 2**32 - 1)
     hidden: int = setting(20, "hidden units: room for a curved boundary", 1, 10**3)
     learning_rate: float = setting(0.1, "step size of gradient descent", 0, 10**3)
@@ -297,8 +291,8 @@ def divide(cohort, in_train, in_test, asked):
     forget = train.at(asked)
     retain = train.at(kept)
     if len(np.unique(retain.y)) < 2:
-        reason = f"both classes must remain among the {len(in_train)} training rows"
-        raise SettingsError(f"--forget {len(asked)}: {reason}")
+        who = f"{len(asked)} of {len(in_train)} training rows ask to be forgotten"
+        raise SettingsError(f"{who}: both classes must remain among the others")
 
     features = cohort.features.iloc[in_train]
     names = cohort.classes
@@ -342,20 +336,6 @@ def check_finite(name, value):
     check_scalar(value, name, Real)
     if not np.isfinite(value):
         raise ValueError(f"{name} == {value}, must be finite.")
-
-
-def underflow_is_zero(function):
-    """A decorator: what is too small for a float becomes 0.
-
-    For those who work with np.seterr(all="raise"): an underflow here is harmless.
-    """
-
-    @wraps(function)
-    def in_peace(*arguments):
-        with np.errstate(under="ignore"):
-            return function(*arguments)
-
-    return in_peace
 
 
 class TwoLayerMLP(ClassifierMixin, BaseEstimator):
@@ -423,16 +403,33 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         z = A @ W2 + b2
         return Layers(A, z)
 
-    @underflow_is_zero
+    def encode(self, X, y):
+        """The labels y (n,) of X (n, d) as 0 and 1, by classes_.
+
+        Raises NotFittedError before fit, ValueError for another number of labels, or for a label
+        that fit has not seen.
+        """
+        check_is_fitted(self)
+        y = np.asarray(y)
+        if y.shape != (len(X),):
+            raise ValueError(f"{len(X)} rows have as many labels, but y is of shape {y.shape}")
+        is_class_0 = y == self.classes_[0]
+        is_class_1 = y == self.classes_[1]
+        if not (is_class_0 | is_class_1).all():
+            raise ValueError(f"y may hold {self.classes_} only, it holds {np.unique(y)}")
+        return is_class_1.astype(int)
+
+    @np.errstate(under="ignore")  # what is too small becomes 0, even for np.seterr(all="raise")
     def losses(self, X, y):
         """Cross-entropy (n,) of each row: -log p where y is 1, -log(1 - p) where y is 0.
 
-        Computed as log(1 + exp(-z)) and log(1 + exp(z)): finite even where p is rounded to 0 or 1.
+        In terms of the logit that is log(1 + exp(-z)) and log(1 + exp(z)), which stay finite even
+        where p is rounded to 0 or 1.
         """
-        y = self.encode(y)
+        y = self.encode(X, y)
         z = self.forward(X).z
-        z_wrong = np.where(y == 1, -z, z)  # (n,)  the logit of the wrong class
-        return np.logaddexp(0, z_wrong)  # log(exp(0) + exp(z_wrong))
+        exponents = np.where(y == 1, -z, z)  # (n,)
+        return np.logaddexp(0, exponents)  # log(exp(0) + exp(exponents))
 
     def objective(self, X, y):
         """Mean cross-entropy of X (n, d), y (n,), plus the penalty: what training lowers."""
@@ -457,36 +454,39 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
         return np.concatenate([dW1.ravel(), db1, dW2, db2])
 
-    def summed_gradient(self, X, y):
-        """The same as backpropagate, fast for many rows: block by block.
+    def mean_gradient(self, X, y):
+        """Gradient (P,) of the objective on X (n, d), y (n,) of 0 and 1.
 
-        A block's hidden layer stays in the cache, and several blocks are shared among threads. They
-        are added up in their order: the same to the last bit for any number of threads.
+        Many rows are taken block by block: a block's hidden layer stays in the cache, and threads
+        share the blocks. Their gradients are added up in order, so that the sum is the same to the
+        last bit for any number of threads.
         """
         if len(X) <= self.BLOCK:
-            return self.backpropagate(X, y)
+            total = self.backpropagate(X, y)
+        else:
 
-        starts = range(0, len(X), self.BLOCK)
-        blocks = [slice(start, start + self.BLOCK) for start in starts]
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            return sum(threads.map(lambda rows: self.backpropagate(X[rows], y[rows]), blocks))
+            def of_block(start):
+                rows = slice(start, start + self.BLOCK)
+                return self.backpropagate(X[rows], y[rows])
 
-    def mean_gradient(self, X, y):
-        """Gradient (P,) of the objective on X (n, d), y (n,) of 0 and 1."""
-        return self.summed_gradient(X, y) / len(X) + self.l2 * self.weights_
+            starts = range(0, len(X), self.BLOCK)
+            with ThreadPoolExecutor(os.cpu_count()) as threads:
+                total = sum(threads.map(of_block, starts))
 
-    @underflow_is_zero
+        return total / len(X) + self.l2 * self.weights_
+
+    @np.errstate(under="ignore")
+    def gradient(self, X, y):
+        """Gradient (P,) of the objective on X (n, d), y (n,) with respect to all weights."""
+        return self.mean_gradient(X, self.encode(X, y))
+
+    @np.errstate(under="ignore")
     def move(self, X, y, rate, epochs):
         """Move all weights against the gradient, downhill, or uphill if rate < 0; in place."""
-        y = self.encode(y)
+        y = self.encode(X, y)
         for _ in range(epochs):
             self.weights_ -= rate * self.mean_gradient(X, y)
         self.warn_if_diverged()
-
-    @underflow_is_zero
-    def gradient(self, X, y):
-        """Gradient (P,) of the objective on X (n, d), y (n,) with respect to all weights."""
-        return self.mean_gradient(X, self.encode(y))
 
     def descend(self, X, y, epochs):
         """Continue training on X (n, d), y (n,), in place; returns self."""
@@ -521,7 +521,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
     # What scikit-learn expects of a classifier, so that clone, score and pipelines work
 
-    @underflow_is_zero
+    @np.errstate(under="ignore")
     def decision_function(self, X):
         """Logits (n,) of X (n, d).
 
@@ -533,7 +533,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
             raise ValueError("the weights are not finite, since training diverged: no predictions")
         return self.forward(X).z
 
-    @underflow_is_zero
+    @np.errstate(under="ignore")
     def predict_proba(self, X):
         """Probabilities (n, 2) of classes_[0] and classes_[1] for X (n, d)."""
         z = self.decision_function(X)
@@ -548,15 +548,6 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         """The objective on X (n, d), y (n,), which are checked first; raises as unlearn does."""
         X, y = self.check_later_input(X, y)
         return self.objective(X, y)
-
-    def encode(self, y):
-        """Labels (n,) as 0 and 1, by classes_; ValueError for a label that fit has not seen."""
-        y = np.asarray(y)
-        is_class_1 = y == self.classes_[1]
-        is_class_0 = y == self.classes_[0]
-        if not (is_class_0 | is_class_1).all():
-            raise ValueError(f"y may hold {self.classes_} only, it holds {np.unique(y)}")
-        return is_class_1.astype(int)
 
     def check_fit_input(self, X, y):
         """X as floats, and y; sets classes_ and n_features_in_. Raises the errors of fit."""
@@ -586,7 +577,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         """X as floats, and y, for a network that is trained. Raises the errors of unlearn."""
         check_is_fitted(self)
         X, y = validate_data(self, X, y, dtype=np.float64, reset=False)
-        self.encode(y)
+        self.encode(X, y)
         return X, y
 
     def warn_if_diverged(self):
@@ -622,8 +613,7 @@ class Request(NamedTuple):
 def full_retrain(request, rng):
     """The same training from new random weights, on the retain set alone."""
     model = clone(request.original)  # WITHOUT the weights
-    # clone has copied the RandomState, too, from which every retrain would draw the same weights
-    model.set_params(random_state=rng)
+    model.set_params(random_state=rng)  # each retrain draws from it anew; clone has made a copy
     return model.fit(request.retain.X, request.retain.y)
 
 
@@ -756,7 +746,7 @@ def more_retrains(request, n, rng):
         models.append(model)
 
     # Threads pay if the steps are long: with a wide network, and not with so many rows that the
-    # threads of summed_gradient keep all cores busy
+    # threads of mean_gradient keep all cores busy
     is_wide = request.original.hidden_size >= 100
     is_one_block = len(retain.y) <= TwoLayerMLP.BLOCK
     n_jobs = -1 if is_wide and is_one_block else 1
@@ -3055,7 +3045,7 @@ def gradient_and_hessian(model, X, y):
     # Forward, and back to the logits
     A, z = model.forward(X)  # (n, h) and (n,)
     p = sigmoid(z)
-    e = (p - model.encode(y)) / n  # (n,)
+    e = (p - model.encode(X, y)) / n  # (n,)
 
     # First derivatives of the logits
     inputs = np.column_stack([X, np.ones(n)])  # (n, d + 1)  a bias is the weight of a constant 1
