@@ -86,7 +86,8 @@ import sys
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from textwrap import fill, shorten, wrap
+from textwrap import fill
+from threading import RLock
 
 if __name__ == "__main__":  # a notebook hands down its backend, which may not be installed here
     os.environ.pop("MPLBACKEND", None)
@@ -916,7 +917,7 @@ PURPLE = "#5b2a86"  # the certificate
 COLORS = {RETRAIN: GREEN, "Newton Retrain": GREEN, ASCENT: RED}  # of methods; the others are grey
 CLASS_LOOKS = ({"color": "#1f83c4", "marker": "o"}, {"color": "#e69f00", "marker": "^"})
 SHADES = sns.blend_palette(["#bbdaef", "white", "#fae3b4"], as_cmap=True)  # of p, from 0 to 1
-VERDICTS = [GREEN_TINT, PALEST, RED_TINT]  # of 0, 0.5 and 1
+VERDICTS = ListedColormap([GREEN_TINT, PALEST, RED_TINT])  # of 0, 0.5 and 1
 
 # Lines
 TARGET_LINE = {"color": GREEN, "linestyle": "--", "linewidth": 1.8}  # the retrained model's
@@ -959,6 +960,7 @@ STYLE = {
     "legend.columnspacing": 1.2,
 }
 FONTS = ("font.family", "font.sans-serif", "font.serif", "font.monospace")
+STYLE_LOCK = RLock()  # all threads have the same rcParams
 
 
 @contextmanager
@@ -967,9 +969,10 @@ def in_our_style():
 
     Only the reader's fonts are kept: they may have letters that Matplotlib's own font lacks.
     """
-    fonts = {name: rcParams[name] for name in FONTS}
-    with style.context(["default", STYLE, fonts]):
-        yield
+    with STYLE_LOCK:
+        fonts = {name: rcParams[name] for name in FONTS}
+        with style.context(["default", STYLE, fonts]):
+            yield
 
 
 class NotebookFigure(Figure):
@@ -1006,81 +1009,46 @@ def wrapped(words, width=79):
 
 
 def width_of(words, size=12, weight="normal"):
-    """Inches that a line of text takes, in the reader's own font."""
+    """Inches that the longest line of a text takes, in the reader's own font."""
     fig = Figure()
     renderer = FigureCanvasAgg(fig).get_renderer()
     text = fig.text(0, 0, words, size=size, weight=weight)
     return text.get_window_extent(renderer).width / fig.dpi
 
 
-def shortened(words, inches, weight="normal"):
-    """The words, or as many of their letters as there is room for, and an ellipsis."""
-    words = str(words)
-    width = width_of(words, weight=weight)
-    if width <= inches:
-        return words
-
-    # About as many letters as fit, then fewer until they do
-    words = words[: int(len(words) * inches / width) + 1]
-    while words and width_of(words + "…", weight=weight) > inches:
-        words = words[:-1]
-    return words + "…"
-
-
-def in_lines(words, inches, n_lines=2, weight="normal"):
-    """The words in at most n_lines lines of this width, then an ellipsis."""
-    letters = max(int(inches / width_of("n", weight=weight)), 1)  # n is about as wide as most
-    lines = wrap(str(words), letters, max_lines=n_lines, placeholder="…", break_long_words=False)
-    return "\n".join(shortened(line, inches, weight) for line in lines)
-
-
-def balanced(words, size, weight):
-    """The words in as few lines as fit into the figure, all about equally long."""
-    n_lines = 0
-    widest = np.inf
-    while widest > TEXT_WIDTH:
+def in_lines(words, inches, size=12, weight="normal"):
+    """The words in as few lines as fit into a width, all about equally long."""
+    text = words
+    n_lines = 1
+    while width_of(text, size, weight) > inches:
         n_lines += 1
-        letters = len(words) // n_lines + 9  # 9: room for the rest of a word
-        lines = wrap(words, letters)
-        widest = max(width_of(line, size, weight) for line in lines)
-    return "\n".join(lines)
+        letters = 1.1 * len(words) / n_lines  # 1.1: room for the rest of a word
+        text = fill(words, math.ceil(letters))
+    return text
 
 
 def example(comparison):
     """Which data a figure shows: "400 synthetic patients, seed 42"."""
-    n = len(comparison.data.train.y)
-    source = shortened(comparison.data.source, 5)
-    return f"{n:,} {source}, seed {comparison.settings.seed}"
-
-
-def class_names(data):
-    """What labels 0 and 1 mean, in words that leave room for others beside them."""
-    return [shortened(name, 1.7) for name in data.classes]
+    data = comparison.data
+    return f"{len(data.train.y):,} {data.source}, seed {comparison.settings.seed}"
 
 
 # Panels
 
 
 def new_page(height, finding, explanation):
-    """A figure of 10 x height inches with its title and grey lines, and an empty part for panels.
+    """A figure of 10 x height inches with its title and grey lines, and the space below them.
 
-    Each part is a figure in a figure, with room for one title of its own; Matplotlib's constrained
-    layout makes room for all texts.
+    Matplotlib's constrained layout makes room for all texts, but a figure has one title only. So
+    the grey lines are the title of a figure in the figure, and the space is a figure in that one.
     """
     fig = NotebookFigure(figsize=(WIDTH, height), layout="constrained")
     fig.get_layout_engine().set(w_pad=0.06, h_pad=0.07)  # inches between panels
-    fig.suptitle(balanced(finding, 15, "bold"), x=0.008, ha="left")
+    fig.suptitle(in_lines(finding, TEXT_WIDTH, 15, "bold"), x=0.008, ha="left")
 
     below = fig.subfigures()
-    below.suptitle(
-        balanced(explanation, 12, "normal"),
-        x=0.008,
-        ha="left",
-        size=12,
-        weight="normal",
-        color=GREY,
-        linespacing=1.3,
-    )
+    grey = {"color": GREY, "size": 12, "weight": "normal", "linespacing": 1.3}
+    below.suptitle(in_lines(explanation, TEXT_WIDTH), x=0.008, ha="left", **grey)
     return fig, below.subfigures()
 
 
@@ -1089,19 +1057,20 @@ def new_figure(height, finding, explanation, n_rows=1, n_columns=1, **grid):
 
     grid: what else Matplotlib's subplots takes.
     """
-    fig, panels = new_page(height, finding, explanation)
-    return fig, panels.subplots(n_rows, n_columns, **grid)
+    fig, space = new_page(height, finding, explanation)
+    return fig, space.subplots(n_rows, n_columns, **grid)
 
 
 def name_rows(ax, numbers):
-    """Name the rows of a panel, the first on top, and write a column of numbers at its right."""
-    beside = ax.get_yaxis_transform()  # x in widths of the panel, y in rows
+    """Write names at the left of a panel, numbers at its right; numbers: a Series by name."""
+    ax.set_yticks(range(len(numbers)), numbers.index)
+    ax.set_ylim(len(numbers) - 0.4, -0.6)  # the first row on top, some room above and below
+    ax.tick_params(axis="y", length=0)
+
+    x_in_panel_widths = ax.get_yaxis_transform()
     for row, (name, number) in enumerate(numbers.items()):
         color = COLORS.get(name, INK)
-        ax.text(1.06, row, number, transform=beside, color=color, va="center")
-    ax.set_yticks(range(len(numbers)), numbers.index)
-    ax.set_ylim(len(numbers) - 0.4, -0.6)  # row 0 on top, and some room above and below
-    ax.tick_params(axis="y", length=0)
+        ax.text(1.06, row, number, transform=x_in_panel_widths, color=color, va="center")
 
 
 def draw_bars(ax, title, values, form="{:.0%}", end=1, accuracy=True):
@@ -1124,38 +1093,32 @@ class Column(NamedTuple):
     words: list
     tints: list  # from 0 to 1, in the colours of the grid; NaN: an empty cell
     framed: list = ()  # rows whose cell has a frame
-    width: float = 1
+    width: float = 1  # compared with the other columns
 
 
-def draw_grid(ax, names, columns, shades):
-    """A table of tinted cells; names are those of its rows, or None. shades: map or list."""
+def draw_grid(ax, names, columns, colormap):
+    """A table of tinted cells, made of Columns; names are those of its rows."""
+    n_rows = len(names)
     edges = np.cumsum([0] + [column.width for column in columns])
     middles = (edges[:-1] + edges[1:]) / 2
-    n_rows = len(columns[0].words)
 
     # The tints, with white gaps between the cells
-    tints = np.column_stack([np.asarray(column.tints, float) for column in columns])
-    if isinstance(shades, list):
-        shades = ListedColormap(shades)
+    tints = np.column_stack([column.tints for column in columns])
     gaps = {"edgecolor": "white", "linewidth": 2.5}
-    ax.pcolormesh(edges, range(n_rows + 1), tints, cmap=shades, vmin=0, vmax=1, **gaps)
+    ax.pcolormesh(edges, range(n_rows + 1), tints, cmap=colormap, vmin=0, vmax=1, **gaps)
 
     # The words, and frames around some of them
-    frame = {"fill": False, "edgecolor": INK, "linewidth": 1.6}
-    for k, column in enumerate(columns):
-        for row, word in enumerate(column.words):
-            if not np.isnan(tints[row, k]):
-                ax.text(middles[k], row + 0.5, word, ha="center", va="center")
+    frame = {"fill": False, "edgecolor": INK, "linewidth": 1.6, "clip_on": False}
+    for left, middle, column in zip(edges, middles, columns):
+        for row, (word, tint) in enumerate(zip(column.words, column.tints)):
+            if not np.isnan(tint):
+                ax.text(middle, row + 0.5, word, ha="center", va="center")
         for row in column.framed:
-            left = edges[k] + 0.04  # within the white gaps
-            top = row + 0.09
-            ax.add_patch(Rectangle((left, top), column.width - 2 * 0.04, 1 - 2 * 0.09, **frame))
+            ax.add_patch(Rectangle((left, row), column.width, 1, **frame))
 
     # The names of columns and rows, around it
     ax.set_xticks(middles, [column.heading for column in columns])
-    ax.set_yticks([])
-    if names is not None:
-        ax.set_yticks(np.arange(n_rows) + 0.5, names)
+    ax.set_yticks(np.arange(n_rows) + 0.5, names)
     ax.set_ylim(n_rows, 0)
     ax.tick_params(length=0, labelbottom=False, labeltop=True)
     ax.spines[:].set_visible(False)
@@ -1204,63 +1167,45 @@ def draw_map(ax, comparison, model=None):
     sides = np.linspace(low - margin, high + margin, 60)  # (60, 2)
     x = sides[:, 0]
     y = sides[:, 1]
-    ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    ax.set_xlabel(in_lines(names[0], 4))  # inches, about the size of a panel
-    ax.set_ylabel(in_lines(names[1], 2.5))
+    ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), xlabel=names[0], ylabel=names[1])
     ax.locator_params(nbins=5)
     if model is None:
         return []
 
-    # Both models' logits on a grid of points
+    # Both models' logits at 60 x 60 points
     across, up = np.meshgrid(x, y)
-    grid = pd.DataFrame(np.column_stack([across.ravel(), up.ravel()]), columns=names)
-    X = np.asarray(data.scaler.transform(grid))  # (3600, 2)
-    z = model.decision_function(X).reshape(across.shape)
-    z_target = comparison.models[RETRAIN].decision_function(X).reshape(across.shape)
+    points_on_map = pd.DataFrame(np.column_stack([across.ravel(), up.ravel()]), columns=names)
+    X = np.asarray(data.scaler.transform(points_on_map))  # (3600, 2)
+    z = model.decision_function(X).reshape(60, 60)
+    z_target = comparison.models[RETRAIN].decision_function(X).reshape(60, 60)
 
-    # The borders are where z = 0, which is smoother than p; a model may have none
+    # The shades, and the borders, where z = 0; a model that predicts one class has none
     drawn = [ax.contourf(x, y, sigmoid(z), levels=np.linspace(0, 1, 11), cmap=SHADES, zorder=0)]
-    if z.min() < 0 < z.max():
-        drawn.append(ax.contour(x, y, z, levels=[0], colors=INK, linewidths=1.8))
-    if z_target.min() < 0 < z_target.max():
-        dashed = {"colors": GREEN, "linestyles": "dashed", "linewidths": 1.8}
-        drawn.append(ax.contour(x, y, z_target, levels=[0], **dashed))
+    borders = [(z, INK, "solid"), (z_target, GREEN, "dashed")]
+    for logits, color, line in borders:
+        if logits.min() < 0 < logits.max():
+            look = {"colors": color, "linestyles": line, "linewidths": 1.8}
+            drawn.append(ax.contour(x, y, logits, levels=[0], **look))
     return drawn
 
 
-def columns_that_fit(widths):
-    """The most columns in which a legend with entries of these widths fits into the figure.
-
-    Matplotlib fills one column after the other; each is as wide as its widest entry.
-    """
-    for n_columns in range(len(widths), 1, -1):
-        columns = np.array_split(widths, n_columns)
-        if sum(max(column) for column in columns) <= TEXT_WIDTH:
-            return n_columns
-    return 1
-
-
-def add_legend(ax, handles, side="upper"):
-    """What marks and lines mean, above or below all panels, in as few lines as possible."""
-    widths = [width_of(handle.get_label()) + 0.55 for handle in handles]  # 0.55: mark and gaps
-    n_columns = columns_that_fit(widths)
+def add_legend(ax, handles, side="upper", n_columns=3):
+    """What marks and lines mean, above or below all panels."""
     ax.figure.legend(handles=handles, loc=f"outside {side} left", ncols=n_columns)
 
 
-def add_key(ax, data, marks=(), others=(), target="the target's border"):
+def add_key(ax, data, marks, others=(), target="the target's border", n_columns=3):
     """The legend of all maps: classes, marks as (label, look), the two borders, other handles.
 
     target: what the dashed line is called.
     """
+    classes = list(zip(data.classes, CLASS_LOOKS))
     handles = []
-    for name, look in zip(class_names(data), CLASS_LOOKS):
-        label = " " + name  # Matplotlib ignores a label that begins with _
-        handles.append(Line2D([], [], linestyle="", label=label, **look))
-    for label, look in marks:
+    for label, look in classes + marks:
         handles.append(Line2D([], [], linestyle="", label=label, **look))
     handles.append(Line2D([], [], **BORDER_LINE, label="the model's border"))
     handles.append(Line2D([], [], **TARGET_LINE, label=target))
-    add_legend(ax, [*handles, *others])
+    add_legend(ax, [*handles, *others], n_columns=n_columns)
 
 
 # ---- The demo's four figures --------------------------------------------------------------------
@@ -1281,9 +1226,11 @@ def aim_of_forgetting(comparison):
 
 
 def no_verdict(comparison):
-    """A title where there is nothing to judge: the original has learned nothing."""
-    right = comparison.results.test_accuracy[ORIGINAL]
-    return f"No verdict: the original model, {right:.0%} right, is no better than guessing"
+    """A title where there is nothing to judge: original or target has learned nothing."""
+    right = comparison.results.test_accuracy.map("{:.0%} right".format)
+    original = f"the original ({right[ORIGINAL]})"
+    target = f"the target ({right[RETRAIN]})"
+    return f"No verdict: {original} or {target} has learned nothing"
 
 
 def times_the_gap(results):
@@ -1301,6 +1248,8 @@ def what_ascent_does(comparison):
     right = results.test_accuracy[ASCENT]
     target = results.test_accuracy[RETRAIN]
 
+    if comparison.settings.unlearn_epochs * comparison.settings.multiplier == 0:
+        return "Without a step of gradient ascent, the model stays as it was"
     if check_answers(comparison).holds["useful"]:
         times = times_the_gap(results)
         return f"Gradient ascent ends {times} times as far from the target as doing nothing"
@@ -1311,26 +1260,20 @@ def what_ascent_does(comparison):
 
 
 def draw_gap_panel(ax, gaps, others):
-    """The gap of each model, a Series, on a log scale; in the target's row, those of the others.
+    """The gaps of all models, a Series, on a log scale, beside those of other retrains (k,).
 
-    others (k,) are the gaps of other retrains to the target, which are also drawn as a band.
+    The target's own gap is 0; in its row stand the others, and a band shows how far they reach.
     """
-    # In points of probability; 0 has no place on a log scale
-    smallest = 0.01
-    gaps = 100 * gaps
-    others = 100 * others
-    ax.axvspan(max(others.min(), smallest), max(others.max(), smallest), color=GREEN_TINT)
-    for row, name in enumerate(gaps.index):
-        if name == RETRAIN:
-            x = others
-            size = 16
-        else:
-            x = np.array([gaps[name]])
-            size = 25
-        look = {"s": size, "color": COLORS.get(name, GREY), "clip_on": False}
-        ax.scatter(x.clip(smallest), np.full(len(x), row), **look)
+    # In percentage points, none of them 0, which has no place on a log scale
+    gaps = (100 * gaps).clip(0.01)
+    others = (100 * others).clip(0.01)
 
-    ax.set(xscale="log", xlim=(smallest, 100), xticks=[0.01, 0.1, 1, 10, 100])
+    ax.axvspan(others.min(), others.max(), color=GREEN_TINT)
+    for row, name in enumerate(gaps.index):
+        x = others if name == RETRAIN else gaps[[name]]
+        ax.scatter(x, [row] * len(x), s=20, color=COLORS.get(name, GREY), clip_on=False)
+
+    ax.set(xscale="log", xlim=(0.01, 100), xticks=[0.01, 0.1, 1, 10, 100])
     ax.xaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
 
@@ -1340,50 +1283,43 @@ def performance_figure(comparison):
     """Four panels: time, the two accuracies, and the gap beside that of other retrains."""
     data = comparison.data
     results = comparison.results
-    checks = check_answers(comparison)
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
     whom = the_asked(data)
-    learned = has_learned(comparison)
 
     # What was found, and how to read it
-    n = len(data.asked)
-    finding = what_ascent_does(comparison)
-    if not learned:
-        finding = no_verdict(comparison)
     explanation = (
         f"{example(comparison)}. The target is a model retrained without {whom}; the green band "
         f"is {len(others)} other retrains."
     )
-    if learned:
-        size = "no larger than theirs" if checks.holds["nothing"] else "larger than theirs"
+    if has_learned(comparison):
+        finding = what_ascent_does(comparison)
+        in_band = check_answers(comparison).holds["nothing"]
+        size = "no larger than theirs" if in_band else "larger than theirs"
         explanation += f" Naive deletion keeps the old weights, and its gap is {size}."
-    fig, axes = new_figure(
-        4.5, finding, explanation, 1, 4, sharey=True, width_ratios=[1, 1, 1, 1.3]
-    )
+    else:
+        finding = no_verdict(comparison)
+
+    widths = [1, 1, 1, 1.3]
+    fig, axes = new_figure(4.5, finding, explanation, 1, 4, sharey=True, width_ratios=widths)
     time_panel, test_panel, forget_panel, gap_panel = axes
 
     # Time, for which there is no target
-    unit = "milliseconds"
-    durations = 1000 * results.seconds
-    if results.seconds.max() >= 1:
-        unit = "seconds"
-        durations = results.seconds
-    draw_bars(time_panel, "Time", durations, "{:.1f}", durations.max(), accuracy=False)
-    time_panel.set_xlabel(f"{unit}\nof computing", loc="left")
+    milliseconds = 1000 * results.seconds
+    longest = milliseconds.max()
+    draw_bars(time_panel, "Time", milliseconds, "{:,.1f}", longest, accuracy=False)
+    time_panel.set_xlabel("milliseconds\nof computing", loc="left")
 
     # Accuracies
-    aim = aim_of_forgetting(comparison)
     draw_bars(test_panel, "Test accuracy", results.test_accuracy)
-    draw_bars(forget_panel, "Forget accuracy", results.forget_accuracy)
     test_panel.set_xlabel(f"right, of\n{len(data.test.y):,} never seen", loc="left")
-    forget_panel.set_xlabel(f"right, of the {n:,};\ntarget {aim}", loc="left")
+    draw_bars(forget_panel, "Forget accuracy", results.forget_accuracy)
+    aim = aim_of_forgetting(comparison)
+    forget_panel.set_xlabel(f"right, of the {len(data.asked):,};\ntarget {aim}", loc="left")
 
-    # The gap; the retrained model's own is 0, so its row shows those of the ten others
+    # The gap
     draw_gap_panel(gap_panel, results.gap_to_retrained, others)
     numbers = results.gap_to_retrained.map(points)
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
-    if learned:
-        numbers[NAIVE] += "\nin the band" if checks.holds["nothing"] else "\noutside band"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
     gap_panel.set_xlabel("percentage points,\neach tick 10 times farther", loc="left")
@@ -1402,8 +1338,6 @@ def boundaries_figure(comparison):
     data = comparison.data
     models = comparison.models
     n = len(data.train.y)
-    are_patients = "patients" in data.source and "rows" not in data.source
-    noun = "patients" if are_patients else "rows"
 
     # On whom does each model differ from the target?
     target = models[RETRAIN].predict(data.train.X)
@@ -1412,10 +1346,9 @@ def boundaries_figure(comparison):
         differs[name] = np.flatnonzero(model.predict(data.train.X) != target)
 
     # What was found, and how to read it
-    finding = (
-        f"Gradient ascent disagrees with retraining on {len(differs[ASCENT]):,} of {n:,} {noun}"
-    )
-    class_0, class_1 = class_names(data)
+    n_differ = len(differs[ASCENT])
+    finding = f"Gradient ascent disagrees with retraining on {n_differ:,} of {n:,} {data.source}"
+    class_0, class_1 = data.classes
     explanation = (
         f"{example(comparison)}. Shaded: how sure a model is of {class_0} (blue) or {class_1} "
         f"(orange). The target is retrained without {the_asked(data)}; naive deletion is the "
@@ -1424,24 +1357,22 @@ def boundaries_figure(comparison):
     fig, axes = new_figure(8.1, finding, explanation, 2, 2, sharex=True, sharey=True)
     add_key(axes[0, 0], data, [("large: judged unlike the target, right or wrong", LARGE_KEY)])
 
+    # What each map shows
+    verdicts = {name: f"differs on {len(rows):,}" for name, rows in differs.items()}
+    verdicts[RETRAIN] = "the target"
+    verdicts[NAIVE] = "the original, unchanged"
+    has_both_sides = len(np.unique(models[ASCENT].predict(data.train.X))) == 2
+    if has_both_sides and n_differ > n / 2:
+        verdicts[ASCENT] += ": sides swapped"
+
     for ax, name in zip(axes.flat, models):
         draw_map(ax, comparison, models[name])
         draw_patients(ax, data, np.arange(n), SMALL)
         draw_patients(ax, data, differs[name], LARGE)
-        ax.label_outer()
-
-        # Two titles: whose map on the left, what it shows on the right
         color = COLORS.get(name, INK)
-        verdict = f"differs on {len(differs[name]):,}"
-        has_both_sides = len(np.unique(models[name].predict(data.train.X))) == 2
-        if has_both_sides and len(differs[name]) > n / 2:
-            verdict += ": sides swapped"
-        if name == RETRAIN:
-            verdict = "the target"
-        if name == NAIVE:
-            verdict = "the original, unchanged"
         ax.set_title(name, color=color)
-        ax.set_title(verdict, color=color, loc="right", weight="normal")
+        ax.set_title(verdicts[name], color=color, loc="right", weight="normal")
+        ax.label_outer()
     return fig
 
 
@@ -1492,51 +1423,34 @@ def concrete_figure(comparison):
     return fig
 
 
-def as_wide_as_needed(columns):
-    """The columns of a table, each as wide as its words need, in inches."""
-    fitted = []
-    for column in columns:
-        longest_word = max(column.words, key=len)
-        longest_line = max(column.heading.split("\n"), key=len)
-        width = max(width_of(longest_word), width_of(longest_line, weight="bold"))
-        fitted.append(column._replace(width=width + 0.3))  # 0.3: margins
-    return fitted
+def as_wide_as_its_words(column):
+    """The column of a table, as wide as its longest word or line of heading: in letters."""
+    lines = [*column.words, *column.heading.split("\n")]
+    letters = max(len(line) for line in lines)
+    return column._replace(width=letters + 3)  # 3: margins
 
 
-def white(words):
-    """The tints of a column that has none."""
-    return np.full(len(words), 0.5)
-
-
-def feature_columns(features, asked):
-    """The features of the rows at these positions, in words: a Column each."""
-    columns = []
-    for name, values in features.items():
-        # About three digits of the largest one
-        largest = max(values.abs().max(), 1e-9)
-        decimals = int(np.clip(2 - np.log10(largest), 0, 6))
-        words = [f"{value:.{decimals}f}" for value in values.iloc[asked]]
-        columns.append(Column(in_lines(name, 1.3, 3, "bold"), words, white(words)))
-    return columns
+def feature_column(name, values):
+    """A column of the table of patients: a feature, in words, without a tint."""
+    # About three digits of the largest one
+    largest = max(values.abs().max(), 1e-9)
+    decimals = int(np.clip(2 - np.log10(largest), 0, 6))
+    words = [f"{value:.{decimals}f}" for value in values]
+    return Column(in_lines(name, 1.2, weight="bold"), words, np.full(len(words), 0.5))
 
 
 def answer_column(name, models, rows):
-    """A model's p for some rows: a cross where it is wrong, a frame where it has flipped."""
+    """A column of the table of patients: a model's p; × where it is wrong, framed where flipped."""
     p = models[name].predict_proba(rows.X)[:, 1]
     before = models[ORIGINAL].predict(rows.X)
     after = models[name].predict(rows.X)
+    flipped = np.flatnonzero(after != before)
 
     words = []
     for probability, is_right in zip(p, after == rows.y):
         cross = "" if is_right else " ×"
         words.append(f"{probability:.0%}{cross}")
-    return Column(name.replace(" ", "\n"), words, p, np.flatnonzero(after != before))
-
-
-def first_that_fit(columns, room):
-    """The first columns, as many as there is room for in inches."""
-    ends = np.cumsum([column.width for column in columns])
-    return columns[: np.sum(ends <= room)]
+    return Column(name.replace(" ", "\n"), words, p, flipped)
 
 
 @in_our_style()
@@ -1544,52 +1458,44 @@ def patients_figure(comparison, n_rows=15):
     """A table of the first patients who asked: each model's p, where it is wrong or has changed."""
     data = comparison.data
     models = comparison.models
-    results = comparison.results
     n = len(data.asked)
     asked = data.asked[:n_rows]
     rows = data.train.at(asked)
-    classes = [shortened(name, 1.6) for name in data.classes]
+
+    # The columns: what a patient has (there is room for two features), what is true, three answers
+    features = data.features.iloc[asked, :2]
+    described = [feature_column(name, values) for name, values in features.items()]
+    actual = Column("Actual", [data.classes[label] for label in rows.y], rows.y)
+    answers = [answer_column(name, models, rows) for name in (ORIGINAL, RETRAIN, ASCENT)]
+    columns = [as_wide_as_its_words(column) for column in [*described, actual, *answers]]
 
     # What was found, and how to read it
-    flipped = results.predictions_changed
-    harmed = results.newly_wrong[ASCENT]
+    flipped = comparison.results.predictions_changed
+    harmed = comparison.results.newly_wrong[ASCENT]
+    flipped_here = len(answers[-1].framed)
     by_retraining = f"{flipped[RETRAIN]:,}" if flipped[RETRAIN] else "none"
     finding = (
         f"Gradient ascent flips {flipped[ASCENT]:,} of {n:,} predictions; retraining flips "
         f"{by_retraining}"
     )
-    answers = [answer_column(name, models, rows) for name in (ORIGINAL, RETRAIN, ASCENT)]
-    flipped_here = len(answers[-1].framed)
     explanation = (
-        f"{example(comparison)}: the first {len(asked)} who asked, and how probable each model "
-        f"finds {classes[1]}. Framed: unlike the original (ascent: {flipped_here} of these "
-        f"{len(asked)}); ×: wrong. Of all {flipped[ASCENT]:,} flips, {harmed:,} are new errors."
+        f"{example(comparison)}: the first {len(asked)} who asked. Framed: unlike the original "
+        f"(ascent: {flipped_here} of these {len(asked)}); ×: wrong. Of all {flipped[ASCENT]:,} "
+        f"flips, {harmed:,} are new errors."
     )
+    n_features = data.features.shape[1]
+    if n_features > 2:
+        explanation += f" Shown are 2 of {n_features} features."
 
-    # Who they are, what they have, what the models say
-    ids = [shortened(patient, 1.75) for patient in data.features.index[asked]]
-    who = Column("Patient", ids, white(ids))
-    features = feature_columns(data.features, asked)
-    actual = Column("Actual", [classes[label] for label in rows.y], rows.y)
-
-    # As many features as there is room for
-    left = as_wide_as_needed([who])
-    right = as_wide_as_needed([actual, *answers])
-    room = TEXT_WIDTH - sum(column.width for column in left + right)
-    left += first_that_fit(as_wide_as_needed(features), room)
-
+    # The table; one more heading over the answers, its last three columns
     fig, ax = new_figure(0.31 * len(asked) + 2, finding, explanation)
-    draw_grid(ax, None, left + right, SHADES)
-
-    # One more heading over the answers, the last three columns
-    width = sum(column.width for column in left + right)
-    width_of_answers = sum(column.width for column in right[1:])
-    heading = shortened(f"probability of {classes[1]} according to", width_of_answers)
-    middle = 1 - width_of_answers / 2 / width  # in widths of the panel
-    ax.set_title(heading, loc="center", x=middle, weight="normal", size=12)
-    for heading in ax.get_xticklabels():
-        name = heading.get_text().replace("\n", " ")
-        heading.set(weight="bold", color=COLORS.get(name, INK))
+    names = [f"Patient {patient}" for patient in features.index]
+    draw_grid(ax, names, columns, SHADES)
+    heading = f"probability of {data.classes[1]} according to each model"
+    ax.set_title(heading, loc="right", weight="normal", size=12)
+    for label in ax.get_xticklabels():
+        name = label.get_text().replace("\n", " ")
+        label.set(weight="bold", color=COLORS.get(name, INK))
     return fig
 
 
@@ -1597,54 +1503,30 @@ def patients_figure(comparison, n_rows=15):
 
 
 def path_in_words(path):
-    """Where ascent came nearest to the target, and what came after; path: see ascent_path."""
-    gaps = path.gap_to_retrained
-    nearest = gaps.idxmin()
-    last = gaps.index[-1]
-    first_gap = points(gaps[0])
-    smallest_gap = points(gaps[nearest])
-    last_gap = points(gaps[last])
-
+    """Where on its way ascent is closest to the target; path: see ascent_path."""
+    closest = path.gap_to_retrained.idxmin()
+    last = path.index[-1]
+    epochs = "1 epoch" if closest == 1 else f"{closest:,} epochs"
     if last == 0:
-        return "No step of ascent was taken."
-    if nearest == 0:
-        return (
-            f"At none of its {last:,} epochs was it nearer to the target than before the first (a "
-            f"gap of {first_gap} points, {last_gap} at the end)."
-        )
-    if nearest == last:
-        return (
-            f"It came nearest to the target at its last epoch, {last:,} (a gap of {last_gap} "
-            f"points, {first_gap} before): more epochs may come nearer."
-        )
-    return (
-        f"It came nearest to the target after {nearest:,} of {last:,} epochs (a gap of "
-        f"{smallest_gap} points, {first_gap} before, {last_gap} at the end), and nothing in the "
-        "method says where to stop."
-    )
-
-
-def nothing_in_words(comparison):
-    """The finding where the original has learned nothing: no verdict, but what to change."""
-    accuracy = percent(comparison.results.test_accuracy[ORIGINAL])
-    return (
-        "No verdict: the original model has learned nothing that could be forgotten. With "
-        f"{accuracy} of the test set right, it is no better than always guessing the larger class, "
-        "or it predicts one class only. Try more --epochs, a larger --learning-rate, or features "
-        "scaled to a standard deviation of 1."
-    )
+        return "Without an epoch of ascent, the model stays as it was"
+    if closest == 0:
+        return "Gradient ascent never comes closer to the target than it was at the start"
+    if closest == last:
+        return f"Gradient ascent is closest to the target at the end, after {epochs}"
+    return f"Gradient ascent comes closest to the target after {epochs}, then moves away"
 
 
 def demo_finding(comparison):
     """What the experiment found, in four sentences; computed, so that they hold for any data."""
     if not has_learned(comparison):
-        return nothing_in_words(comparison)
+        return (
+            f"{no_verdict(comparison)}. On the test set it is no better than always guessing the "
+            "larger class, or its probabilities are hardly better than 50% for everybody. Try more "
+            "--epochs, a larger --learning-rate, fewer who ask, or features scaled to a standard "
+            "deviation of 1."
+        )
     results = comparison.results
-    holds = check_answers(comparison).holds
     n_others = len(comparison.others)
-
-    # What has ascent done to the model?
-    ascent = f"{what_ascent_does(comparison)}."
 
     # What should forget accuracy be?
     right = percent(results.forget_accuracy[ASCENT])
@@ -1655,18 +1537,26 @@ def demo_finding(comparison):
     )
 
     # How close did it come on its way?
-    path = path_in_words(ascent_path(comparison, comparison.settings))
+    path = ascent_path(comparison, comparison.settings)
+    gaps = path.gap_to_retrained
+    way = (
+        f"{path_in_words(path)} (a gap of {points(gaps.iloc[0])} points before, "
+        f"{points(gaps.min())} at its smallest, {points(gaps.iloc[-1])} at the end), and nothing "
+        "in the method says where to stop."
+    )
+    if comparison.settings.unlearn_epochs == 0:
+        way = ""
 
     # Has doing nothing forgotten?
     naive = "Naive deletion has changed no weight and forgotten nothing; its gap is "
-    if holds["nothing"]:
+    if check_answers(comparison).holds["nothing"]:
         naive += "one that retrained models have, too: it takes an attack to tell."
     else:
         naive += (
             f"larger than that of {n_others} other retrains, as a perfect model's is one time in "
             f"{n_others + 1}."
         )
-    return " ".join([ascent, forget, path, naive])
+    return f"{what_ascent_does(comparison)}. {forget} {way} {naive}"
 
 
 DEMO_LEGEND = """
@@ -1674,8 +1564,8 @@ ms       time to answer the request, or to train the original (median)
 test     accuracy on rows never trained on; retain, forget: on those sets
 changed  predictions on the forget set that differ from the original model's;
          harmed: those of them that were right before
-gap      mean |p - p of Full Retrain| on the forget set, in points (hundredths),
-         p the probability of {class_1}; {n} other retrains: {low} to {high}
+gap      mean |p - p of Full Retrain| on the forget set, in points (hundredths);
+         {n} other retrains: {low} to {high}. p: probability of {class_1}
 AUC      loss attack: how often a forget row has a lower loss than a test row
 The target of all columns but ms is the row Full Retrain.
 """
@@ -1717,7 +1607,7 @@ def demo_page(comparison):
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
     table = results_in_words(comparison.results)
     legend = DEMO_LEGEND.format(
-        class_1=shorten(str(comparison.data.classes[1]), 16, placeholder="..."),
+        class_1=comparison.data.classes[1][:16],  # or the line would be too long
         n=len(others),
         low=points(others.min()),
         high=points(others.max()),
@@ -1785,11 +1675,13 @@ def compare(make_cohort, settings, repeats=3, n_others=10):
     """The demo's Comparison, on any rows of two classes.
 
     make_cohort(settings, rng) returns a Cohort, or its first four parts: features, labels, the
-    names of the two classes, an unfitted scaler. repeats, n_others: see answer_and_measure. Raises
-    ValueError for a cohort that cannot be read, SettingsError if the retain set would lack a class.
+    names of the two classes, an unfitted scaler. Long names are shortened, to what the figures have
+    room for. repeats, n_others: see answer_and_measure. Raises ValueError for a cohort that cannot
+    be read, SettingsError if the retain set would lack a class.
     """
     rng = np.random.RandomState(settings.seed)
     cohort = read_cohort(make_cohort(settings, rng))
+    cohort = with_short_names(cohort)
     if cohort.asks is None:
         data = split(cohort, settings, rng)
     else:
@@ -1873,6 +1765,8 @@ def as_numbers(features):
         # Missing values first: pandas would turn a missing date into the number -9.2e18
         if column.isna().any():
             raise ValueError(f"missing values in {name}")
+        if column.dtype.kind == "c":
+            raise ValueError(f"complex numbers in {name}")
         if column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype):
             raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
         if not pd.api.types.is_numeric_dtype(column):
@@ -1884,6 +1778,8 @@ def as_numbers(features):
             raise ValueError(f"infinite values in {name}")
         if numbers.abs().max() > 1e100:  # their squares, in a variance, would be infinite
             raise ValueError(f"values beyond 1e100 in {name}")
+        if 0 < numbers.abs().max() < 1e-100:  # their squares would be 0
+            raise ValueError(f"values below 1e-100 in {name}")
         columns.append(numbers)
 
     table = pd.concat(columns, axis=1)
@@ -1939,6 +1835,41 @@ def as_zero_and_one(y, classes):
         raise ValueError(complaint)
 
     return (y == class_1).to_numpy(int)
+
+
+# Names may be long, and the figures are ten inches wide
+
+
+def shortened(words, inches):
+    """The words, or as many of their letters as there is room for, and three points."""
+    words = str(words)
+    if width_of(words) <= inches:
+        return words
+
+    # About as many letters as fit, then fewer until they do
+    n_letters = int(len(words) * inches / width_of(words))
+    while n_letters > 0 and width_of(words[:n_letters] + "...") > inches:
+        n_letters -= 1
+    return words[:n_letters] + "..."
+
+
+def with_short_names(cohort):
+    """The cohort with names that the figures have room for, measured in the reader's own font."""
+    with in_our_style():
+        classes = []
+        for name in cohort.classes:
+            name = shortened(name, 1.7)
+            if name.startswith("_"):
+                name = f" {name}"  # or Matplotlib would leave it out of legends
+            classes.append(name)
+
+        features = cohort.features.copy()
+        features.columns = [
+            in_lines(shortened(name, 4.5), 2.5)  # the height of a map
+            for name in features.columns
+        ]
+        source = shortened(cohort.source, 4)
+    return cohort._replace(features=features, classes=tuple(classes), source=source)
 
 
 # ---- Abstract data, and real patients -----------------------------------------------------------
@@ -2514,20 +2445,6 @@ def epochs_shown(last, nearest, n_frames=90):
     return np.unique([*epochs.round().astype(int), nearest])
 
 
-def film_headline(path):
-    """Where on its path ascent is nearest to the target."""
-    nearest = path.gap_to_retrained.idxmin()
-    last = path.index[-1]
-    epochs = "1 epoch" if nearest == 1 else f"{nearest:,} epochs"
-    if last == 0:
-        return "Without an epoch of ascent, the model stays as it was"
-    if nearest == 0:
-        return "Gradient ascent never comes nearer to the target than it was at the start"
-    if nearest == last:
-        return f"Gradient ascent is nearest to the target at the end, after {epochs}"
-    return f"Gradient ascent comes closest to the target after {epochs}, then moves away"
-
-
 class Curve:
     """A panel of the film: what has been measured so far, and the latest value in its title.
 
@@ -2634,7 +2551,7 @@ def film_frame(comparison, path):
         f"{example(comparison)}. Ascent climbs the loss of {the_asked(data)}. The target is a "
         "model retrained without them; nothing in the method says where to stop."
     )
-    fig, panels = new_page(5.8, film_headline(path), explanation)
+    fig, panels = new_page(5.8, path_in_words(path), explanation)
     axes = panels.subplot_mosaic(
         [["map", "gap"], ["map", "test"], ["map", "forget"]],
         width_ratios=[5, 4],
@@ -2647,7 +2564,7 @@ def film_frame(comparison, path):
     line = Line2D([], [], color=GREY, linewidth=1.2, label="nothing done")
     mark = Line2D([], [], color=GREEN, linewidth=1.2, label="closest")
     half = Line2D([], [], **HALF_LINE, label="coin toss")
-    add_key(axes["map"], data, marks, [band, line, mark, half], target="the target")
+    add_key(axes["map"], data, marks, [band, line, mark, half], "the target", n_columns=4)
 
     # The map, still without a model
     draw_map(axes["map"], comparison)
@@ -2732,7 +2649,7 @@ def stills_figure(comparison, path):
         f"{example(comparison)}: the model after some epochs of ascent on the loss of "
         f"{the_asked(data)}. Gap: distance to the target, in percentage points of probability."
     )
-    fig, axes = new_figure(4.2, film_headline(path), explanation, 1, 4, sharex=True, sharey=True)
+    fig, axes = new_figure(4.2, path_in_words(path), explanation, 1, 4, sharex=True, sharey=True)
     add_key(axes[0], data, [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
 
     for ax, epoch in zip(axes, epochs):
@@ -2761,7 +2678,7 @@ def film_page(path, comparison):
     gaps = path.gap_to_retrained
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
     words = (
-        f"{film_headline(path)}. The gap is {points(gaps[0])} points of probability at the start, "
+        f"{path_in_words(path)}. The gap is {points(gaps[0])} points of probability at the start, "
         f"{points(gaps.min())} at its smallest and {points(gaps.iloc[-1])} at the end; between "
         f"retrained models it is {points(others.min())} to {points(others.max())}. Nothing in the "
         "method says where to stop: only somebody who has retrained models can tell."

@@ -550,24 +550,35 @@ def test_where_ascent_passes(patients):
     assert len(mu.ascent_path(patients, mu.Settings(unlearn_epochs=0))) == 1
 
 
-def path_of(*gaps):
-    return pd.DataFrame({"gap_to_retrained": gaps})
-
-
 @pytest.mark.parametrize(
-    ("gaps", "words", "numbers_in_it"),
+    ("gaps", "words"),
     [
-        ([0.01], "No step", []),
-        ([0.01, 0.02, 0.03], "At none of its 2 epochs", [2, 1, 3]),
-        ([0.01, 0.02, 0.003], "at its last epoch, 2", [2, 0.3, 1]),
-        ([0.01, 0.002, 0.003, 0.3], "after 1 of 3 epochs", [1, 3, 0.2, 1, 30]),
-        ([0.01, 0.00002, 0.3], "after 1 of 2 epochs", [1, 2, 0.002, 1, 30]),
+        ([0.3], "Without an epoch"),
+        ([0.3, 0.4], "never comes closer"),
+        ([0.3, 0.2], "at the end, after 1 epoch"),
+        ([0.3, 0.2, 0.4], "closest to the target after 1 epoch, then"),
+        ([0.3, 0.2, 0.1, 0.4], "closest to the target after 2 epochs, then"),
     ],
 )
-def test_the_sentence_on_the_path_follows_the_numbers(gaps, words, numbers_in_it):
-    sentence = mu.path_in_words(path_of(*gaps))
+def test_the_sentence_on_the_path_follows_the_numbers(patients, monkeypatch, gaps, words):
+    path = pd.DataFrame({"gap_to_retrained": gaps}).rename_axis("epoch")
+    sentence = mu.path_in_words(path)
     assert words in sentence
-    assert numbers(sentence) == numbers_in_it
+    assert len(sentence) <= 80  # it is a title, too
+
+    # On the page, with the gaps in points
+    monkeypatch.setattr(mu, "ascent_path", lambda *_: path)
+    page = mu.demo_page(patients).replace("\n", " ")
+    (in_brackets,) = re.findall(re.escape(sentence) + r" \((.*?)\)", page)
+    assert numbers(in_brackets) == pytest.approx([30, 100 * min(gaps), 100 * gaps[-1]])
+
+
+def test_without_a_step_of_ascent_the_page_says_so():
+    comparison = mu.compare(mu.hospital, mu.Settings(unlearn_epochs=0), repeats=1)
+    finding = mu.demo_finding(comparison)
+    assert finding.startswith("Without a step of gradient ascent")
+    assert "times" not in finding
+    assert "where to stop" not in finding
 
 
 @pytest.mark.parametrize(("better", "expected"), [(0, False), (1, True)])
