@@ -1087,41 +1087,36 @@ def draw_bars(ax, title, values, form="{:.0%}", end=1, accuracy=True):
 
 
 class Column(NamedTuple):
-    """A column of a grid; the lists have an entry per row."""
+    """A column of a table; the lists have an entry per row."""
 
     heading: str
     words: list
-    tints: list  # from 0 to 1, in the colours of the grid; NaN: an empty cell
+    tints: list  # from 0 to 1, in the colours of the table; NaN: an empty cell
     framed: list = ()  # rows whose cell has a frame
-    width: float = 1  # compared with the other columns
 
 
-def draw_grid(ax, names, columns, colormap):
+def draw_table(ax, names, columns, colormap):
     """A table of tinted cells, made of Columns; names are those of its rows."""
-    n_rows = len(names)
-    edges = np.cumsum([0] + [column.width for column in columns])
-    middles = (edges[:-1] + edges[1:]) / 2
+    sns.heatmap(
+        np.column_stack([column.tints for column in columns]),
+        annot=np.column_stack([column.words for column in columns]),
+        xticklabels=[column.heading for column in columns],
+        yticklabels=names,
+        fmt="",  # the words as they are
+        annot_kws={"color": INK, "size": 12},
+        cmap=colormap,
+        vmin=0,
+        vmax=1,
+        linewidths=2.5,  # white gaps
+        cbar=False,
+        ax=ax,
+    )
+    ax.tick_params(length=0, labelrotation=0, labelbottom=False, labeltop=True)
 
-    # The tints, with white gaps between the cells
-    tints = np.column_stack([column.tints for column in columns])
-    gaps = {"edgecolor": "white", "linewidth": 2.5}
-    ax.pcolormesh(edges, range(n_rows + 1), tints, cmap=colormap, vmin=0, vmax=1, **gaps)
-
-    # The words, and frames around some of them
     frame = {"fill": False, "edgecolor": INK, "linewidth": 1.6, "clip_on": False}
-    for left, middle, column in zip(edges, middles, columns):
-        for row, (word, tint) in enumerate(zip(column.words, column.tints)):
-            if not np.isnan(tint):
-                ax.text(middle, row + 0.5, word, ha="center", va="center")
+    for k, column in enumerate(columns):
         for row in column.framed:
-            ax.add_patch(Rectangle((left, row), column.width, 1, **frame))
-
-    # The names of columns and rows, around it
-    ax.set_xticks(middles, [column.heading for column in columns])
-    ax.set_yticks(np.arange(n_rows) + 0.5, names)
-    ax.set_ylim(n_rows, 0)
-    ax.tick_params(length=0, labelbottom=False, labeltop=True)
-    ax.spines[:].set_visible(False)
+            ax.add_patch(Rectangle((k, row), 1, 1, **frame))
 
 
 # Maps of two features
@@ -1423,13 +1418,6 @@ def concrete_figure(comparison):
     return fig
 
 
-def as_wide_as_its_words(column):
-    """The column of a table, as wide as its longest word or line of heading: in letters."""
-    lines = [*column.words, *column.heading.split("\n")]
-    letters = max(len(line) for line in lines)
-    return column._replace(width=letters + 3)  # 3: margins
-
-
 def feature_column(name, values):
     """A column of the table of patients: a feature, in words, without a tint."""
     # About three digits of the largest one
@@ -1467,7 +1455,6 @@ def patients_figure(comparison, n_rows=15):
     described = [feature_column(name, values) for name, values in features.items()]
     actual = Column("Actual", [data.classes[label] for label in rows.y], rows.y)
     answers = [answer_column(name, models, rows) for name in (ORIGINAL, RETRAIN, ASCENT)]
-    columns = [as_wide_as_its_words(column) for column in [*described, actual, *answers]]
 
     # What was found, and how to read it
     flipped = comparison.results.predictions_changed
@@ -1490,7 +1477,7 @@ def patients_figure(comparison, n_rows=15):
     # The table; one more heading over the answers, its last three columns
     fig, ax = new_figure(0.31 * len(asked) + 2, finding, explanation)
     names = [f"Patient {patient}" for patient in features.index]
-    draw_grid(ax, names, columns, SHADES)
+    draw_table(ax, names, [*described, actual, *answers], SHADES)
     heading = f"probability of {data.classes[1]} according to each model"
     ax.set_title(heading, loc="right", weight="normal", size=12)
     for label in ax.get_xticklabels():
@@ -3738,12 +3725,12 @@ def price_columns(beside, names):
     neutral = pd.Series(0.5, index=list(METHODS)).reindex(names)
     return [
         Column("time\nneeded", pd.Series(times).reindex(names), neutral),
-        Column("accuracy\nlost", lost.reindex(names), neutral, width=1.1),
+        Column("accuracy\nlost", lost.reindex(names), neutral),
     ]
 
 
 def frame_row(ax, row):
-    """A frame around a whole row of a grid."""
+    """A frame around a whole row of a table."""
     left, right = ax.get_xlim()
     corner = (left + 0.01, row + 0.03)
     look = {"fill": False, "edgecolor": INK, "linewidth": 2, "clip_on": False, "zorder": 3}
@@ -3796,7 +3783,7 @@ def study_figure(table, settings):
     fig, axes = new_figure(7.9, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
     titles = ["Forget accuracy", "Does an attack catch it?", "What does it cost?"]
     for ax, title, note, columns in zip(axes, titles, notes, [accuracies, attacks, prices]):
-        draw_grid(ax, names, columns, VERDICTS)
+        draw_table(ax, names, columns, VERDICTS)
         ax.set_title(title, pad=10)
         ax.xaxis.set_label_position("top")
         ax.set_xlabel(note, loc="left", size=11, color=GREY, labelpad=10)
