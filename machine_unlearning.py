@@ -420,7 +420,6 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
             raise ValueError(f"y may hold {self.classes_} only, it holds {np.unique(y)}")
         return is_class_1.astype(int)
 
-    @np.errstate(under="ignore")  # what is too small becomes 0, even for np.seterr(all="raise")
     def losses(self, X, y):
         """Cross-entropy (n,) of each row: -log p where y is 1, -log(1 - p) where y is 0.
 
@@ -428,9 +427,10 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         where p is rounded to 0 or 1.
         """
         y = self.encode(X, y)
-        z = self.forward(X).z
-        exponents = np.where(y == 1, -z, z)  # (n,)
-        return np.logaddexp(0, exponents)  # log(exp(0) + exp(exponents))
+        with np.errstate(under="ignore"):  # even for those who work with np.seterr(all="raise")
+            z = self.forward(X).z
+            exponents = np.where(y == 1, -z, z)  # (n,)
+            return np.logaddexp(0, exponents)  # log(exp(0) + exp(exponents))
 
     def objective(self, X, y):
         """Mean cross-entropy of X (n, d), y (n,), plus the penalty: what training lowers."""
@@ -476,17 +476,18 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
         return total / len(X) + self.l2 * self.weights_
 
-    @np.errstate(under="ignore")
     def gradient(self, X, y):
         """Gradient (P,) of the objective on X (n, d), y (n,) with respect to all weights."""
-        return self.mean_gradient(X, self.encode(X, y))
+        y = self.encode(X, y)
+        with np.errstate(under="ignore"):
+            return self.mean_gradient(X, y)
 
-    @np.errstate(under="ignore")
     def move(self, X, y, rate, epochs):
         """Move all weights against the gradient, downhill, or uphill if rate < 0; in place."""
         y = self.encode(X, y)
-        for _ in range(epochs):
-            self.weights_ -= rate * self.mean_gradient(X, y)
+        with np.errstate(under="ignore"):
+            for _ in range(epochs):
+                self.weights_ -= rate * self.mean_gradient(X, y)
         self.warn_if_diverged()
 
     def descend(self, X, y, epochs):
@@ -522,7 +523,6 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
     # What scikit-learn expects of a classifier, so that clone, score and pipelines work
 
-    @np.errstate(under="ignore")
     def decision_function(self, X):
         """Logits (n,) of X (n, d).
 
@@ -532,13 +532,14 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         X = validate_data(self, X, dtype=np.float64, reset=False)
         if not np.isfinite(self.weights_).all():
             raise ValueError("the weights are not finite, since training diverged: no predictions")
-        return self.forward(X).z
+        with np.errstate(under="ignore"):
+            return self.forward(X).z
 
-    @np.errstate(under="ignore")
     def predict_proba(self, X):
         """Probabilities (n, 2) of classes_[0] and classes_[1] for X (n, d)."""
         z = self.decision_function(X)
-        return np.column_stack([sigmoid(-z), sigmoid(z)])
+        with np.errstate(under="ignore"):
+            return np.column_stack([sigmoid(-z), sigmoid(z)])
 
     def predict(self, X):
         """The more probable class (n,) of each row of X (n, d)."""
