@@ -434,8 +434,9 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
     def objective(self, X, y):
         """Mean cross-entropy of X (n, d), y (n,), plus the penalty: what training lowers."""
+        mean_loss = self.losses(X, y).mean()
         penalty = self.l2 / 2 * (self.weights_ @ self.weights_)
-        return self.losses(X, y).mean() + penalty
+        return mean_loss + penalty
 
     def backpropagate(self, X, y):
         """Gradient (P,) of the summed losses of X (n, d), y (n,) of 0 and 1: the chain rule."""

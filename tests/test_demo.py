@@ -187,6 +187,8 @@ BAD_FEATURES = {  # words of the message -> features
     "words or dates among numbers in day": AGES.assign(day=DATES.dt.date),
     "words or dates among numbers in sugar": AGES.assign(sugar=one_missing(AGES.sugar, "high")),
     "words or dates among numbers in comma": AGES.assign(comma=["1,5"] * 40),
+    "complex numbers in sugar": AGES.assign(sugar=AGES.sugar + 1j),
+    "values below 1e-100 in sugar": AGES.assign(sugar=AGES.sugar * 1e-200),
     "infinite values in sugar": AGES.assign(sugar=AGES.sugar / (AGES.index > 0)),
     "one name for each": AGES.set_axis(pd.MultiIndex.from_tuples([("a", "b"), ("a", "c")]), axis=1),
     "need columns": AGES[[]],
@@ -245,7 +247,7 @@ def test_names_that_agree_with_numbers_are_fine(classes):
         ((AGES, Y, TWO, scaler(), "rows", Y), "asks must be a mask of 40"),
         ((AGES, Y, TWO, scaler(), "rows", Y > 1), "0 of 40 rows ask"),
         ((AGES, Y, TWO, scaler(), "rows", Y >= 0), "40 of 40 rows ask"),
-        ((AGES, Y, TWO, scaler(), "rows", Y == 1), "both classes must remain"),
+        ((AGES, Y, TWO, scaler(), "rows", Y == 1), "^20 of 32 training rows ask.* both classes"),
     ],
 )
 def test_a_part_of_a_cohort_that_is_wrong_is_named(parts, words):
@@ -374,6 +376,19 @@ def test_bad_rows_and_numbers_are_refused_and_nothing_is_changed(rows, use):
             with pytest.raises(error, match=f"^{name} "):
                 mu.TwoLayerMLP(**{name: wrong + (wrong < 0 and name == "hidden_size")}).fit(X, y)
     assert_array_equal(model.weights_, before)
+
+
+@pytest.mark.parametrize("use", ["losses", "objective", "gradient", "descend"])
+def test_rows_and_labels_that_do_not_fit_together_are_refused_everywhere(rows, use):
+    X, y = rows
+    model = mu.TwoLayerMLP(epochs=1)
+    epochs = [5] if use == "descend" else []
+    with pytest.raises(NotFittedError):
+        getattr(model, use)(X, y, *epochs)
+    model.fit(X, y)
+    for bad_X, bad_y in [(X, y[:1]), (X, y[:, None]), (X[:1], y), (X[:, :1], y)]:
+        with pytest.raises(ValueError):
+            getattr(model, use)(bad_X, bad_y, *epochs)
 
 
 @pytest.mark.parametrize("labels", [("ill", "well"), (1, 2), (-1.0, 3.0), (False, True)])
@@ -581,12 +596,13 @@ def test_without_a_step_of_ascent_the_page_says_so():
     assert "where to stop" not in finding
 
 
+@pytest.mark.parametrize("model", [mu.ORIGINAL, mu.RETRAIN])
 @pytest.mark.parametrize(("better", "expected"), [(0, False), (1, True)])
-def test_there_is_no_verdict_where_nothing_was_learned(patients, better, expected):
+def test_there_is_no_verdict_where_nothing_was_learned(patients, model, better, expected):
     y = patients.data.test.y
     n_larger = max(y.sum(), len(y) - y.sum())
     results = patients.results.copy()
-    results.loc[mu.ORIGINAL, "test_accuracy"] = (n_larger + better) / len(y)
+    results.loc[model, "test_accuracy"] = (n_larger + better) / len(y)
     changed = patients._replace(results=results)
     assert mu.has_learned(changed) == expected
     page = mu.demo_page(changed)
@@ -610,9 +626,19 @@ def test_a_model_that_has_hardly_learned_gets_no_verdict(cohort):
     assert mu.demo_finding(comparison).startswith("No verdict")
 
 
-def test_a_learning_rate_that_is_too_small_gets_no_verdict():
-    comparison = mu.compare(mu.hospital, mu.Settings(learning_rate=0.001), repeats=1)
+@pytest.mark.parametrize("given", [{"learning_rate": 0.001}, {"seed": 4, "epochs": 0}], ids=str)
+def test_a_model_that_is_hardly_trained_gets_no_verdict(given):
+    """With seed 4, random weights are right more often than the larger class."""
+    comparison = mu.compare(mu.hospital, mu.Settings(**given), repeats=1)
     assert mu.demo_finding(comparison).startswith("No verdict")
+
+
+def test_a_number_of_runs_that_makes_no_sense_is_named(patients):
+    for name, value in [("repeats", 0), ("n_others", -1)]:
+        with pytest.raises(ValueError, match=f"^{name} == {value}, must be"):
+            mu.compare(mu.hospital, SMALL, **{name: value})
+    with pytest.raises(ValueError, match="n_others == 0"):
+        mu.demo_page(patients._replace(others=[]))
 
 
 @pytest.mark.parametrize(

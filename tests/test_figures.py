@@ -1,6 +1,7 @@
 """The figures and the film: what they show comes from the results, and can be read."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import matplotlib as mpl
@@ -124,6 +125,13 @@ def test_the_look_is_ours_but_for_the_readers_font(patients):
         figure = mu.patients_figure(patients)
         assert figure.texts[0].get_fontfamily() == ["DejaVu Serif"]
         assert figure._repr_png_() != picture
+
+
+def test_figures_that_are_drawn_in_threads_leave_the_readers_style_alone(patients):
+    before = dict(mpl.rcParams)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(mu.performance_figure, [patients] * 8))
+    assert dict(mpl.rcParams) == before
 
 
 def test_words_are_measured():
