@@ -427,7 +427,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         where p is rounded to 0 or 1.
         """
         y = self.encode(X, y)
-        with np.errstate(under="ignore"):  # even for those who work with np.seterr(all="raise")
+        with np.errstate(under="ignore"):  # too small is 0, even after np.seterr(all="raise")
             z = self.forward(X).z
             exponents = np.where(y == 1, -z, z)  # (n,)
             return np.logaddexp(0, exponents)  # log(exp(0) + exp(exponents))
@@ -466,15 +466,11 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         if len(X) <= self.BLOCK:
             total = self.backpropagate(X, y)
         else:
-
-            def of_block(start):
-                rows = slice(start, start + self.BLOCK)
-                return self.backpropagate(X[rows], y[rows])
-
             starts = range(0, len(X), self.BLOCK)
+            X_blocks = [X[start : start + self.BLOCK] for start in starts]
+            y_blocks = [y[start : start + self.BLOCK] for start in starts]
             with ThreadPoolExecutor(os.cpu_count()) as threads:
-                total = sum(threads.map(of_block, starts))
-
+                total = sum(threads.map(self.backpropagate, X_blocks, y_blocks))
         return total / len(X) + self.l2 * self.weights_
 
     def gradient(self, X, y):
@@ -883,8 +879,8 @@ def check_answers(comparison):
     results = comparison.results
     ascent = comparison.models[ASCENT]
     retrained = comparison.models[RETRAIN]
-    error = standard_error_of_difference(ascent, retrained, comparison.data.test)
-    lowest_accuracy = max(results.test_accuracy[RETRAIN] - 2 * error, 0)
+    standard_error = standard_error_of_difference(ascent, retrained, comparison.data.test)
+    lowest_accuracy = max(results.test_accuracy[RETRAIN] - 2 * standard_error, 0)
     gap_of_nothing = results.gap_to_retrained[NAIVE]
     gap_of_others = gaps_to_others(retrained, comparison).max()
 
