@@ -513,7 +513,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         """
         check_scalar(epochs, "epochs", Integral, min_val=0)
         check_finite("multiplier", multiplier)
-        X, y = self.check_later_input(X_forget, y_forget)
+        X, y = validate_data(self, X_forget, y_forget, dtype=np.float64, reset=False)
         uphill = -self.learning_rate * multiplier
         self.move(X, y, uphill, epochs)
         return self
@@ -545,7 +545,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 
     def loss(self, X, y):
         """The objective on X (n, d), y (n,), which are checked first; raises as unlearn does."""
-        X, y = self.check_later_input(X, y)
+        X, y = validate_data(self, X, y, dtype=np.float64, reset=False)
         return self.objective(X, y)
 
     def check_fit_input(self, X, y):
@@ -570,13 +570,6 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         self.classes_ = np.unique(y)
         if len(self.classes_) < 2:
             raise ValueError(f"y must hold two classes, it holds one class: {self.classes_[0]}")
-        return X, y
-
-    def check_later_input(self, X, y):
-        """X as floats, and y, for a network that is trained. Raises the errors of unlearn."""
-        check_is_fitted(self)
-        X, y = validate_data(self, X, y, dtype=np.float64, reset=False)
-        self.encode(X, y)
         return X, y
 
     def warn_if_diverged(self):
@@ -1379,10 +1372,13 @@ def concrete_figure(comparison):
     whom = the_asked(data)
 
     # What was found, and how to read it
-    right = accuracy.map("{:.0%}".format)
-    finding = f"A model that never saw {whom} gets {right[RETRAIN]} of them right; gradient ascent "
-    finding += f"gets {right[ASCENT]}"
-    if not has_learned(comparison):
+    if has_learned(comparison):
+        right = accuracy.map("{:.0%}".format)
+        finding = (
+            f"A model that never saw {whom} gets {right[RETRAIN]} of them right; gradient ascent "
+            f"gets {right[ASCENT]}"
+        )
+    else:
         finding = no_verdict(comparison)
     explanation = (
         f"{example(comparison)}. The target of forgetting is what a model retrained without "
@@ -1444,7 +1440,6 @@ def patients_figure(comparison, n_rows=15):
     """A table of the first patients who asked: each model's p, where it is wrong or has changed."""
     data = comparison.data
     models = comparison.models
-    n = len(data.asked)
     asked = data.asked[:n_rows]
     rows = data.train.at(asked)
 
@@ -1457,12 +1452,10 @@ def patients_figure(comparison, n_rows=15):
     # What was found, and how to read it
     flipped = comparison.results.predictions_changed
     harmed = comparison.results.newly_wrong[ASCENT]
-    flipped_here = len(answers[-1].framed)
+    by_ascent = f"{flipped[ASCENT]:,} of {len(data.asked):,} predictions"
     by_retraining = f"{flipped[RETRAIN]:,}" if flipped[RETRAIN] else "none"
-    finding = (
-        f"Gradient ascent flips {flipped[ASCENT]:,} of {n:,} predictions; retraining flips "
-        f"{by_retraining}"
-    )
+    finding = f"Gradient ascent flips {by_ascent}; retraining flips {by_retraining}"
+    flipped_here = len(answers[-1].framed)
     explanation = (
         f"{example(comparison)}: the first {len(asked)} who asked. Framed: unlike the original "
         f"(ascent: {flipped_here} of these {len(asked)}); ×: wrong. Of all {flipped[ASCENT]:,} "
