@@ -1223,12 +1223,8 @@ def aim_of_forgetting(comparison):
     return f"{target:.0%}, not 50%"
 
 
-def no_verdict(comparison):
-    """A title where there is nothing to judge: original or target has learned nothing."""
-    right = comparison.results.test_accuracy.map("{:.0%} right".format)
-    original = f"the original ({right[ORIGINAL]})"
-    target = f"the target ({right[RETRAIN]})"
-    return f"No verdict: {original} or {target} has learned nothing"
+# A title where there is nothing to judge, see has_learned
+NO_VERDICT = "No verdict: the original or the retrained model has learned nothing"
 
 
 def times_the_gap(results):
@@ -1295,7 +1291,7 @@ def performance_figure(comparison):
         size = "no larger than theirs" if in_band else "larger than theirs"
         explanation += f" Naive deletion keeps the old weights, and its gap is {size}."
     else:
-        finding = no_verdict(comparison)
+        finding = NO_VERDICT
 
     widths = [1, 1, 1, 1.3]
     fig, axes = new_figure(4.5, finding, explanation, 1, 4, sharey=True, width_ratios=widths)
@@ -1391,7 +1387,7 @@ def concrete_figure(comparison):
             f"gets {right[ASCENT]}"
         )
     else:
-        finding = no_verdict(comparison)
+        finding = NO_VERDICT
     explanation = (
         f"{example(comparison)}. The target of forgetting is what a model retrained without "
         f"{whom} gets right: {aim_of_forgetting(comparison)}."
@@ -1510,43 +1506,42 @@ def demo_finding(comparison):
     """What the experiment found, in four sentences; computed, so that they hold for any data."""
     if not has_learned(comparison):
         return (
-            f"{no_verdict(comparison)}. On the test set it is no better than always guessing the "
-            "larger class, or its probabilities are hardly better than 50% for everybody. Try more "
-            "--epochs, a larger --learning-rate, fewer who ask, or features scaled to a standard "
-            "deviation of 1."
+            f"{NO_VERDICT}. On the test set it is no better than always guessing the larger class, "
+            "or it is right by luck, with probabilities near 50% for everybody. Try more --epochs, "
+            "a larger --learning-rate, fewer who ask, or features scaled to a standard deviation "
+            "of 1."
         )
     results = comparison.results
-    n_others = len(comparison.others)
 
-    # What should forget accuracy be?
+    # What has ascent done to the model, and what should forget accuracy be?
     right = percent(results.forget_accuracy[ASCENT])
     target = percent(results.forget_accuracy[RETRAIN])
-    forget = (
+    sentences = [
+        f"{what_ascent_does(comparison)}.",
         f"On the forget set it ends at {right}; the target is {target}, what a model that never "
-        "saw these rows gets right."
-    )
+        "saw these rows gets right.",
+    ]
 
     # How close did it come on its way?
     path = ascent_path(comparison, comparison.settings)
     gaps = path.gap_to_retrained
-    way = (
-        f"{path_in_words(path)} (a gap of {points(gaps.iloc[0])} points before, "
-        f"{points(gaps.min())} at its smallest, {points(gaps.iloc[-1])} at the end), and nothing "
-        "in the method says where to stop."
-    )
-    if comparison.settings.unlearn_epochs == 0:
-        way = ""
+    if len(path) > 1:
+        sentences.append(
+            f"{path_in_words(path)} (a gap of {points(gaps.iloc[0])} points before, "
+            f"{points(gaps.min())} at its smallest, {points(gaps.iloc[-1])} at the end), and "
+            "nothing in the method says where to stop."
+        )
 
     # Has doing nothing forgotten?
-    naive = "Naive deletion has changed no weight and forgotten nothing; its gap is "
+    sentences.append("Naive deletion has changed no weight and forgotten nothing; its gap is")
+    n = len(comparison.others)
     if check_answers(comparison).holds["nothing"]:
-        naive += "one that retrained models have, too: it takes an attack to tell."
+        sentences.append("one that retrained models have, too: it takes an attack to tell.")
     else:
-        naive += (
-            f"larger than that of {n_others} other retrains, as a perfect model's is one time in "
-            f"{n_others + 1}."
+        sentences.append(
+            f"larger than that of {n} other retrains, as a perfect model's is one time in {n + 1}."
         )
-    return f"{what_ascent_does(comparison)}. {forget} {way} {naive}"
+    return " ".join(sentences)
 
 
 DEMO_LEGEND = """
@@ -1586,8 +1581,7 @@ def checks_in_words(checks):
     }
     words = pd.DataFrame(index=checks.index)
     for column in ("value", "low", "high"):
-        cells = [forms[name](value) for name, value in checks[column].items()]
-        words[column] = cells
+        words[column] = [forms[name](value) for name, value in checks[column].items()]
     words["answer"] = np.where(checks.holds, "yes", "no")
     return words.rename(index=questions)
 
@@ -2206,7 +2200,7 @@ def sweep_headline(doses, comparison):
     nothing = comparison.results.gap_to_retrained[NAIVE]
     largest_dose = doses.loc[doses.dose.idxmax()]
     if not has_learned(comparison):
-        return no_verdict(comparison)
+        return NO_VERDICT
     if doses.gap_to_retrained.min() >= nothing:
         return "No dose of gradient ascent that was tried is better than doing nothing"
     if largest_dose.gap_to_retrained <= nothing:
