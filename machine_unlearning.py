@@ -947,12 +947,10 @@ STYLE = {
     "text.parse_math": False,  # a $ in the name of a column is a $
     "svg.hashsalt": "machine_unlearning",  # names in an SVG file that do not change
     "axes.labelcolor": INK,
-    "axes.labelsize": 12,
     "axes.titlesize": 13,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.edgecolor": GREY,
-    "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "xtick.color": INK,
