@@ -4649,7 +4649,7 @@ def sequential_figure(summary, settings):
         "those who have asked are over 1 point of probability from the target's, on average. No "
         "attack is tried."
     )
-    fig, axes = new_figure(5.2, finding, explanation, 1, 2, width_ratios=[1, 3])
+    fig, axes = new_figure(5.2, finding, explanation, 1, 2, width_ratios=[1, 3.7])
 
     draw_times(axes[0], summary.time, names)
     axes[0].set_title("Time for all requests", pad=10)
@@ -4757,7 +4757,7 @@ def certificate_figure(ledger, accounts, settings):
     for ax in axes:
         handles, labels = ax.get_legend_handles_labels()
         by_label.update(zip(labels, handles))
-    add_legend(axes[0], list(by_label.values()), "lower")
+    add_legend(axes[0], list(by_label.values()), "lower", n_columns=4)
     return fig
 
 
