@@ -1347,7 +1347,7 @@ def boundaries_figure(comparison):
         "original, unchanged."
     )
     fig, axes = new_figure(8.1, finding, explanation, 2, 2, sharex=True, sharey=True)
-    add_key(axes[0, 0], data, [("large: judged unlike the target, right or wrong", LARGE_KEY)])
+    add_key(axes[0, 0], data, [("large: differs from the target", LARGE_KEY)])
 
     # What each map shows
     verdicts = {name: f"differs on {len(rows):,}" for name, rows in differs.items()}
