@@ -1349,11 +1349,9 @@ def performance_figure(comparison):
         finding = no_verdict(comparison)
     explanation = (
         f"{example(comparison)}. The target is a model retrained without {whom}; the green band "
-        f"is {len(others)} other retrains."
+        f"is {len(others)} other retrains. Naive deletion keeps every old weight: it forgets "
+        "nothing, whatever its numbers say."
     )
-    if learned:
-        size = "no larger than theirs" if checks.holds["nothing"] else "larger than theirs"
-        explanation += f" Naive deletion keeps the old weights, and its gap is {size}."
     fig, axes = new_figure(
         4.5, finding, explanation, 1, 4, sharey=True, width_ratios=[1, 1, 1, 1.3]
     )
@@ -1436,7 +1434,7 @@ def boundaries_figure(comparison):
         if name == RETRAIN:
             verdict = "the target"
         if name == NAIVE:
-            verdict = "the original, unchanged"
+            verdict = "unchanged: forgets nothing"
         ax.set_title(name, color=color)
         ax.set_title(verdict, color=color, loc="right", weight="normal")
     return fig
@@ -2294,35 +2292,82 @@ def sweep_headline(doses, comparison):
     return f"A little gradient ascent nears the target, a lot {effect}"
 
 
-def compared_with_seeds(here, accuracies):
-    """How the forget accuracies after ascent of other seeds compare with one; in words."""
-    of_ascent = accuracies[ASCENT]
-    n = len(of_ascent)
-    n_lower = (of_ascent < here).sum()
-    if n_lower == n:
-        return f"all {n} lower"
-    if of_ascent.min() > here:
-        return f"all {n} higher"
-    return f"{n_lower} of {n} lower"
+# How both figures of this part name their lines: directly, so that nobody has to look up a key
 
 
-def set_dose_axis(ax, title, doses):
-    """A horizontal axis for the dose, from one power of ten to another."""
-    seen = doses.dose[doses.dose > 0]  # 0 has no place on a log scale
-    low = 10 ** np.floor(np.log10(seen.min()))
-    high = 10 ** np.ceil(np.log10(seen.max()))
-    ax.set_title(title)
-    ax.set(xscale="log", xlim=(low, high))
-    ax.set_xlabel("dose, each tick 10 times more", loc="left")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_locator(NullLocator())
+class Label(NamedTuple):
+    """The name of a line."""
+
+    y: float  # where the line ends
+    words: str
+    color: str
+
+
+def pushed_apart(heights, room):
+    """Heights (n,) from 0 to 1, in the same order, moved until any two are at least room apart."""
+    order = np.argsort(heights)
+    placed = np.array(heights, float)
+
+    # From below: what is too near to the one below it moves up
+    lowest = 0
+    for k in order:
+        placed[k] = max(placed[k], lowest)
+        lowest = placed[k] + room
+
+    # From above: what has left the panel at the top moves down again
+    highest = 1
+    for k in order[::-1]:
+        placed[k] = min(placed[k], highest)
+        highest = placed[k] - room
+    return placed
+
+
+def name_lines(ax, labels):
+    """Write labels at the right of a panel, each at the height of its line or close to it."""
+    to_panel = ax.transScale + ax.transLimits  # data -> widths and heights of the panel
+    heights = []
+    for label in labels:
+        height = to_panel.transform((1, label.y))[1]
+        heights.append(height)
+
+    line_of_text = 0.13  # in heights of a panel
+    for label, height in zip(labels, pushed_apart(heights, line_of_text)):
+        ax.text(1.03, height, label.words, color=label.color, va="center", transform=ax.transAxes)
+
+
+def mark_above(ax, x, words, color):
+    """A vertical line through a panel, and its name above, where the title has left room."""
+    ax.axvline(x, color=color, linewidth=1.2, zorder=0)
+    above = ax.get_xaxis_transform()  # x in data, y in heights of the panel
+    ax.text(x, 1.03, words, color=color, ha="center", va="bottom", transform=above)
+
+
+ROOM_ABOVE = 24  # points between a panel and its title: for the name of a mark
 
 
 def set_percent_axis(ax):
     """A vertical axis from 0 to 100%, with the line of 50%."""
-    ax.axhline(0.5, **HALF_LINE, zorder=0, label="coin toss")
+    ax.axhline(0.5, **HALF_LINE, zorder=0)
     ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1], yticklabels=["0%", "50%", "100%"])
 
+
+def draw_targets(ax, comparison):
+    """What the retrained model gets right: of the test set, and of the forget set."""
+    results = comparison.results
+    for accuracy in (results.test_accuracy, results.forget_accuracy):
+        ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0)
+
+
+def set_gap_axis(ax, lowest):
+    """A vertical axis for gaps in points, from a power of ten to 100."""
+    ticks = 10.0 ** np.arange(np.log10(lowest), 3)
+    ax.set(yscale="log", ylim=(ticks[0], 110), yticks=ticks)
+    ax.set_ylabel("points, each tick\n10 times farther")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+# The figure of the sweep
 
 DIAMOND = {  # our example
     "marker": "D",
@@ -2334,10 +2379,18 @@ DIAMOND = {  # our example
 }
 
 
-def add_panel_key(ax):
-    """The key of one panel, below it."""
-    below = {"loc": "upper left", "bbox_to_anchor": (0, 0), "borderaxespad": 4}  # lines of text
-    ax.legend(**below, borderpad=0, labelspacing=0.3)
+def set_dose_axis(ax, title, doses, example_dose):
+    """A horizontal axis for the dose, from one power of ten to another, our example marked."""
+    seen = doses.dose[doses.dose > 0]  # 0 has no place on a log scale
+    low = 10 ** np.floor(np.log10(seen.min()))
+    high = 10 ** np.ceil(np.log10(seen.max()))
+    ax.set_title(title, pad=ROOM_ABOVE)
+    ax.set(xscale="log", xlim=(low, high))
+    ax.set_xlabel("dose of ascent, each tick 10 times more", loc="left")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    if example_dose > 0:
+        mark_above(ax, example_dose, "our example", INK)
 
 
 def draw_gap_over_dose(ax, doses, comparison):
@@ -2349,17 +2402,22 @@ def draw_gap_over_dose(ax, doses, comparison):
     gaps = (100 * doses.gap_to_retrained).clip(lower=smallest)
     others = 100 * gaps_to_others(comparison.models[RETRAIN], comparison)
     others = others.clip(smallest)
+    nothing = results[NAIVE]
 
-    ax.scatter(doses.dose, gaps, color=RED, s=24, label="gradient ascent")
-    ax.scatter(dose, results[ASCENT], **DIAMOND, label="our example")
-    ax.axhline(results[NAIVE], color=GREY, linewidth=1.2, label="nothing done")
-    band = {"color": GREEN_TINT, "zorder": 0, "label": f"as near as {len(others)} other retrains"}
-    ax.axhspan(others.min(), others.max(), **band)
-    ax.set(yscale="log", ylim=(smallest, 110), yticks=[0.01, 0.1, 1, 10, 100])
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_locator(NullLocator())
-    set_dose_axis(ax, "Gap to the target, in points", doses)
-    add_panel_key(ax)
+    # The gaps, and with what they are compared
+    ax.axhspan(others.min(), others.max(), color=GREEN_TINT, zorder=0)
+    ax.axhline(nothing, color=GREY, linewidth=1.2)
+    ax.scatter(doses.dose, gaps, color=RED, s=24)
+    ax.scatter(dose, results[ASCENT], **DIAMOND)
+
+    # The axes, and the names
+    set_gap_axis(ax, smallest)
+    set_dose_axis(ax, "Gap to the target", doses, dose)
+    name_lines(ax, [
+        Label(gaps[doses.dose.idxmax()], "gradient ascent", RED),
+        Label(nothing, "doing nothing", GREY),
+        Label(np.sqrt(others.min() * others.max()), f"{len(others)} retrained models", GREEN),
+    ])  # fmt: skip
 
 
 def draw_accuracy_over_dose(ax, doses, comparison):
@@ -2368,87 +2426,120 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     accuracy = comparison.results.forget_accuracy
     dose = settings.unlearn_epochs * settings.multiplier
 
+    # The accuracies, and the target's
     in_order = doses.sort_values("dose")
-    ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1, label="on the test set")
-    forget = {"color": RED, "s": 24, "label": f"on {the_asked(comparison.data)}"}
-    ax.scatter(doses.dose, doses.forget_accuracy, **forget)
+    ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1)
+    ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24)
     ax.scatter(dose, accuracy[ASCENT], **DIAMOND)
-    ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0, label="the target")
+    draw_targets(ax, comparison)
+
+    # The axes, and the names
     set_percent_axis(ax)
-    set_dose_axis(ax, "Accuracy after ascent", doses)
-    add_panel_key(ax)
+    set_dose_axis(ax, "Accuracy after ascent", doses, dose)
+    largest = in_order.iloc[-1]
+    name_lines(ax, [
+        Label(accuracy[RETRAIN], "the target", GREEN),
+        Label(0.5, "coin toss", INK),
+        Label(largest.test_accuracy, "test set", INK),
+        Label(largest.forget_accuracy, the_asked(comparison.data), RED),
+    ])  # fmt: skip
 
 
 def draw_accuracy_over_seeds(ax, accuracies, comparison):
-    """The accuracy on the forget set after ascent: a dot per seed."""
-    accuracy = comparison.results.forget_accuracy
-    of_ascent = accuracies[[ASCENT]]
-    sns.swarmplot(of_ascent, ax=ax, size=5, palette=[RED], warn_thresh=1)  # no warnings
-    ax.scatter(0, accuracy[ASCENT], **DIAMOND)
-    ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0)
-    set_percent_axis(ax)
-    ax.set_xticks([0], [f"on {the_asked(comparison.data)},\na dot per seed"])
-    ax.set_title("Other seeds")
-    ax.set(xlabel="", xlim=(-0.6, 0.6))
+    """The accuracy on the forget set, retrained and after ascent: a dot per seed."""
+    here = comparison.results.forget_accuracy[[RETRAIN, ASCENT]]
+    others = accuracies[[RETRAIN, ASCENT]]
+    colors = [GREEN, RED]
+    sns.swarmplot(others, ax=ax, orient="h", size=5, palette=colors, warn_thresh=1)  # no warnings
+    ax.scatter(here, range(2), **DIAMOND)
+    name_rows(ax, here.map("◇ {:.0%}".format))
+
+    ax.axvline(0.5, **HALF_LINE, zorder=0)
+    ax.set(xlabel="", xlim=(0, 1.03))
+    ax.set_xticks([0, 0.5, 1], ["0%", "50%, coin toss", "100%"])
+
+
+def seeds_headline(accuracies, comparison):
+    """How much the outcome of one dose depends on the seed."""
+    of_ascent = accuracies[ASCENT]
+    here = comparison.results.forget_accuracy[ASCENT]
+    return (
+        f"Luck: with seeds {of_ascent.index[0]} to {of_ascent.index[-1]}, the same dose leaves "
+        f"{of_ascent.min():.0%} to {of_ascent.max():.0%} of {the_asked(comparison.data)} right, "
+        f"ours {here:.0%}"
+    )
 
 
 @in_our_style()
 def sweep_figure(doses, accuracies, comparison):
-    """The gap and both accuracies over the dose, and forget accuracy over the seed."""
+    """The gap and both accuracies over the dose; below, forget accuracy over the seed."""
     settings = comparison.settings
-    here = comparison.results.forget_accuracy[ASCENT]
+    whom = the_asked(comparison.data)
 
     # What was found, and how to read it
     finding = sweep_headline(doses, comparison)
     explanation = (
-        f"{example(comparison)}. Dose: epochs of ascent × step size. Right: our example, "
-        f"{settings.unlearn_epochs} × {settings.multiplier:g}, and the same with other seeds, "
-        f"{compared_with_seeds(here, accuracies)}."
+        f"{example(comparison)}. The target is a model that never saw {whom}. Dose: epochs of "
+        f"ascent × step size; ◇ is our example, {settings.unlearn_epochs} × "
+        f"{settings.multiplier:g}."
     )
-    fig, axes = new_figure(5.4, finding, explanation, 1, 3, width_ratios=[5, 5, 2.8])
-    gap_panel, accuracy_panel, seed_panel = axes
-
+    fig, panels = new_page(6.8, finding, explanation)
+    by_dose, by_seed = panels.subfigures(2, 1, height_ratios=[2.2, 1])
+    gap_panel, accuracy_panel = by_dose.subplots(1, 2)
     draw_gap_over_dose(gap_panel, doses, comparison)
     draw_accuracy_over_dose(accuracy_panel, doses, comparison)
-    draw_accuracy_over_seeds(seed_panel, accuracies, comparison)
+
+    # Another story, on ground of its own
+    by_seed.set_facecolor(PALEST)
+    headline = balanced(seeds_headline(accuracies, comparison), 13, "bold")
+    by_seed.suptitle(headline, x=0.008, ha="left", size=13)
+    draw_accuracy_over_seeds(by_seed.subplots(), accuracies, comparison)
     return fig
+
+
+def doses_in_words(doses, comparison):
+    """Over which doses does ascent come nearer to the target than doing nothing?"""
+    nothing = comparison.results.gap_to_retrained[NAIVE]
+    nearer = doses[doses.gap_to_retrained < nothing]
+    n = len(doses)
+    if nearer.empty:
+        return (
+            f"The nearest of {n} settings leaves a gap of {points(doses.gap_to_retrained.min())} "
+            f"points, doing nothing {points(nothing)}."
+        )
+
+    nearest = nearer.loc[nearer.gap_to_retrained.idxmin()]
+    return (
+        f"{len(nearer)} of {n} settings end nearer to the target than doing nothing (a gap of "
+        f"{points(nothing)} points), with doses of {nearer.dose.min():g} to "
+        f"{nearer.dose.max():g}; the nearest, at a dose of {nearest.dose:g}, leaves "
+        f"{points(nearest.gap_to_retrained)}. But only somebody who has retrained models can "
+        "tell which ones."
+    )
+
+
+def seeds_in_words(accuracies, comparison):
+    """How different is forget accuracy with other seeds?"""
+    settings = comparison.settings
+    here = comparison.results.forget_accuracy
+    seeds = accuracies[ASCENT]
+    return (
+        f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
+        f"{percent(here[ASCENT])} with seed {settings.seed}, and {percent(seeds.min())} to "
+        f"{percent(seeds.max())} (mean {percent(seeds.mean())}) with seeds {seeds.index[0]} "
+        f"to {seeds.index[-1]}. The target is {percent(here[RETRAIN])}."
+    )
 
 
 def sweep_page(doses, accuracies, comparison):
     """The sweep in words, then forget accuracy and gap for every setting."""
-    settings = comparison.settings
-    nothing = comparison.results.gap_to_retrained[NAIVE]
-    forget = comparison.results.forget_accuracy
-    n = len(doses)
+    words = nothing_in_words(comparison)
+    if has_learned(comparison):
+        headline = sweep_headline(doses, comparison)
+        by_dose = doses_in_words(doses, comparison)
+        by_seed = seeds_in_words(accuracies, comparison)
+        words = f"{headline}. {by_dose} {by_seed}"
 
-    # Over which doses does ascent come nearer than doing nothing?
-    nearer = doses[doses.gap_to_retrained < nothing]
-    if nearer.empty:
-        by_dose = (
-            f"The nearest of {n} settings leaves a gap of {points(doses.gap_to_retrained.min())} "
-            f"points, doing nothing {points(nothing)}."
-        )
-    else:
-        nearest = nearer.loc[nearer.gap_to_retrained.idxmin()]
-        by_dose = (
-            f"{len(nearer)} of {n} settings end nearer to the target than doing nothing (a gap of "
-            f"{points(nothing)} points), with doses of {nearer.dose.min():g} to "
-            f"{nearer.dose.max():g}; the nearest, at a dose of {nearest.dose:g}, leaves "
-            f"{points(nearest.gap_to_retrained)}. But only somebody who has retrained models can "
-            "tell which ones."
-        )
-
-    # And with other seeds?
-    seeds = accuracies[ASCENT]
-    by_seed = (
-        f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
-        f"{percent(forget[ASCENT])} with seed {settings.seed}, and {percent(seeds.min())} to "
-        f"{percent(seeds.max())} (mean {percent(seeds.mean())}) with seeds {accuracies.index[0]} "
-        f"to {accuracies.index[-1]}. The target is {percent(forget[RETRAIN])}."
-    )
-    words = f"{sweep_headline(doses, comparison)}. {by_dose} {by_seed}"
-
-    # The tables
     accuracy_table = (100 * doses.forget_accuracy).map("{:.0f}".format).unstack()
     gap_table = doses.gap_to_retrained.map(points).unstack()
     lines = [
@@ -2511,84 +2602,77 @@ def epochs_shown(last, nearest, n_frames=90):
     return np.unique([*epochs.round().astype(int), nearest])
 
 
-def film_headline(path):
+def film_headline(path, comparison):
     """Where on its path ascent is nearest to the target."""
     nearest = path.gap_to_retrained.idxmin()
     last = path.index[-1]
-    epochs = "1 epoch" if nearest == 1 else f"{nearest:,} epochs"
+    target = f"a model that never saw {the_asked(comparison.data)}"
+    if not has_learned(comparison):
+        return no_verdict(comparison)
     if last == 0:
         return "Without an epoch of ascent, the model stays as it was"
     if nearest == 0:
-        return "Gradient ascent never comes nearer to the target than it was at the start"
-    if nearest == last:
-        return f"Gradient ascent is nearest to the target at the end, after {epochs}"
-    return f"Gradient ascent comes closest to the target after {epochs}, then moves away"
+        return f"Gradient ascent never comes nearer to {target}"
+    return f"Gradient ascent is closest to {target} at epoch {nearest:,} of {last:,}"
 
 
 class Curve:
-    """A panel of the film: what has been measured so far, and the latest value in its title.
+    """A line of the film, as far as it has come, with a dot at its end.
 
-    From the epoch that is nearest to the target on, a line marks it. What is animated is not drawn
-    by Matplotlib with the rest of the figure, but by the film.
+    What is animated is not drawn by Matplotlib with the rest of the figure, but by the film.
     """
 
-    def __init__(self, ax, title, values, color, form, nearest):
+    def __init__(self, ax, values, color):
         self.values = values  # a Series, by epoch
-        self.form = form  # value -> words
-        self.nearest = nearest
-        (self.line,) = ax.plot(0, values[0], linewidth=2.4, color=color, animated=True)
-        (self.dot,) = ax.plot(0, values[0], "o", color=color, clip_on=False, animated=True)
-        self.mark = ax.axvline(nearest, color=GREEN, linewidth=1.2, animated=True)
-        ax.set_title(title)
-        self.number = ax.set_title(" ", color=color, loc="right")
-        ax.set_xlim(0, max(values.index[-1], 1))
+        start = values[0]
+        (self.line,) = ax.plot(0, start, linewidth=2.4, color=color, animated=True)
+        (self.dot,) = ax.plot(0, start, "o", color=color, clip_on=False, animated=True)
 
     def show(self, epoch):
         """Bring it to an epoch; returns its parts, to be drawn."""
         so_far = self.values.loc[:epoch]
         self.line.set_data(so_far.index, so_far)
         self.dot.set_data([epoch], [so_far[epoch]])
-        self.number.set_text(self.form(so_far[epoch]))
-        self.mark.set_visible(epoch >= self.nearest)
-        return [self.mark, self.line, self.dot, self.number]
+        return [self.line, self.dot]
 
 
-def draw_curves(axes, path, comparison):
-    """Three panels over the epochs, each with its target; returns the curves, still empty."""
-    results = comparison.results
-    whom = the_asked(comparison.data)
-    nearest = path.gap_to_retrained.idxmin()
+def draw_gap_over_epochs(ax, path, comparison):
+    """The panel of the gap in points, with what it is compared with; returns its curve."""
     smallest = 0.001  # points; 0 has no place on a log scale
-    others = (100 * gaps_to_others(comparison.models[RETRAIN], comparison)).clip(smallest)
     gaps = (100 * path.gap_to_retrained).clip(lower=smallest)
-    test = path.test_accuracy
-    forget = path.forget_accuracy
+    others = 100 * gaps_to_others(comparison.models[RETRAIN], comparison)
+    others = others.clip(smallest)
+    nothing = gaps[0]
+    last = gaps.iloc[-1]
 
-    # The gap, from the power of ten below all of them to 100 points
-    lowest = np.floor(np.log10(min(gaps.min(), others.min())))
-    ticks = 10.0 ** np.arange(lowest, 3)
-    gap = axes["gap"]
-    gap.axhspan(others.min(), others.max(), color=GREEN_TINT)
-    gap.axhline(gaps[0], color=GREY, linewidth=1.2)
-    gap.set(yscale="log", ylim=(ticks[0], 110), yticks=ticks)
-    gap.yaxis.set_major_formatter("{x:g}")
-    gap.yaxis.set_minor_locator(NullLocator())
+    ax.axhspan(others.min(), others.max(), color=GREEN_TINT)
+    ax.axhline(nothing, color=GREY, linewidth=1.2)
 
-    # Both accuracies
-    for name in ("test", "forget"):
-        set_percent_axis(axes[name])
-        axes[name].axhline(results[f"{name}_accuracy"][RETRAIN], **TARGET_LINE, zorder=1)
+    # From the power of ten below all of them
+    lowest = 10 ** np.floor(np.log10(min(gaps.min(), others.min())))
+    set_gap_axis(ax, lowest)
+    name_lines(ax, [
+        Label(last, "ascent", RED),
+        Label(nothing, "doing nothing", GREY),
+        Label(np.sqrt(others.min() * others.max()), f"{len(others)} retrained models", GREEN),
+    ])  # fmt: skip
+    return Curve(ax, gaps, RED)
 
-    # The panels lie above each other; the lowest one names the epochs
-    axes["forget"].set_xlabel("epochs of ascent")
-    for name in ("gap", "test"):
-        axes[name].set_xticklabels([])
 
-    return [
-        Curve(axes["gap"], "Gap (log scale)", gaps, RED, "{:.2f} points".format, nearest),
-        Curve(axes["test"], "Test accuracy", test, INK, "{:.0%}".format, nearest),
-        Curve(axes["forget"], f"Accuracy on {whom}", forget, RED, "{:.0%}".format, nearest),
-    ]
+def draw_accuracy_over_epochs(ax, path, comparison):
+    """The panel of both accuracies, with the target; returns their curves."""
+    target = comparison.results.forget_accuracy[RETRAIN]
+    last = path.iloc[-1]
+
+    set_percent_axis(ax)
+    draw_targets(ax, comparison)
+    name_lines(ax, [
+        Label(target, "the target", GREEN),
+        Label(0.5, "coin toss", INK),
+        Label(last.test_accuracy, "test set", INK),
+        Label(last.forget_accuracy, "who asked", RED),
+    ])  # fmt: skip
+    return [Curve(ax, path.test_accuracy, INK), Curve(ax, path.forget_accuracy, RED)]
 
 
 def codes_of(picture):
@@ -2625,32 +2709,34 @@ def in_one_palette(pictures):
 
 
 def film_frame(comparison, path):
-    """What does not move in the film: a figure, and its four panels by name."""
+    """What does not move in the film: (figure, its panels by name, the curves still to come)."""
     data = comparison.data
-    explanation = (
-        f"{example(comparison)}. Ascent climbs the loss of {the_asked(data)}. The target is a "
-        "model retrained without them; nothing in the method says where to stop."
-    )
-    fig, panels = new_page(5.8, film_headline(path), explanation)
-    axes = panels.subplot_mosaic(
-        [["map", "gap"], ["map", "test"], ["map", "forget"]],
-        width_ratios=[5, 4],
-        height_ratios=[4, 2, 2],
-    )
+    nearest = path.gap_to_retrained.idxmin()
+    last = path.index[-1]
 
-    # The key
-    marks = [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)]
-    band = Patch(color=GREEN_TINT, label=f"{len(comparison.others)} other retrains")
-    line = Line2D([], [], color=GREY, linewidth=1.2, label="nothing done")
-    mark = Line2D([], [], color=GREEN, linewidth=1.2, label="closest")
-    half = Line2D([], [], **HALF_LINE, label="coin toss")
-    add_key(axes["map"], data, marks, [band, line, mark, half], target="the target")
+    explanation = (
+        f"{example(comparison)}. That model is the target: it is retrained without "
+        f"{the_asked(data)}. Nothing in gradient ascent says where to stop."
+    )
+    fig, panels = new_page(6, film_headline(path, comparison), explanation)
+    axes = panels.subplot_mosaic([["map", "gap"], ["map", "accuracy"]], width_ratios=[4, 3])
 
     # The map, still without a model
+    marks = [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)]
+    add_key(axes["map"], data, marks)
     draw_map(axes["map"], comparison)
-    draw_patients(axes["map"], data, np.arange(len(data.train.y)), SMALL)
     draw_patients(axes["map"], data, data.asked, RINGED)
-    return fig, axes
+
+    # Both panels of curves, over the same epochs
+    curves = [draw_gap_over_epochs(axes["gap"], path, comparison)]
+    curves += draw_accuracy_over_epochs(axes["accuracy"], path, comparison)
+    for name in ("gap", "accuracy"):
+        axes[name].set_xlim(0, max(last, 1))
+        axes[name].axvline(nearest, color=GREEN, linewidth=1.2)
+    mark_above(axes["gap"], nearest, "closest", GREEN)
+    axes["gap"].set_xticklabels([])
+    axes["accuracy"].set_xlabel("epochs of ascent")
+    return fig, axes, curves
 
 
 def picture_of(canvas, background, artists):
@@ -2670,14 +2756,17 @@ def film_of_ascent(comparison, path):
     multiplier = comparison.settings.multiplier
     nearest = path.gap_to_retrained.idxmin()
     last = path.index[-1]
-    pauses = {0: 1500, nearest: 2000, last: 4000}  # milliseconds
+    pauses = {0: 1500, nearest: 2500, last: 4000}  # milliseconds
 
     # Matplotlib makes room for all texts once, and draws what does not move
-    fig, axes = film_frame(comparison, path)
-    clock = axes["map"].set_title(" ")
-    curves = draw_curves(axes, path, comparison)
+    fig, axes, curves = film_frame(comparison, path)
+    titles = {
+        "map": axes["map"].set_title(" "),
+        "gap": axes["gap"].set_title(" ", pad=ROOM_ABOVE),
+        "accuracy": axes["accuracy"].set_title(" "),
+    }
     canvas = FigureCanvasAgg(fig)
-    fig.set_dpi(84)  # 840 pixels wide, as wide as GitHub shows it; more would exceed 1 MB
+    fig.set_dpi(90)  # 900 pixels wide: GitHub shows 838 of them; more would exceed 1 MB
     canvas.draw()
     background = canvas.copy_from_bbox(fig.bbox)
 
@@ -2696,11 +2785,20 @@ def film_of_ascent(comparison, path):
             artist.remove()
         drawn = draw_map(axes["map"], comparison, model)
         drawn.append(draw_marks(axes["map"], data, data.asked[wrong], CROSS))
-        clock.set_text(f"Epoch {epoch:,} of {last:,}: {wrong.sum():,} of {len(wrong):,} wrong")
         moving = sorted(axes["map"].collections, key=Artist.get_zorder)
-        moving.append(clock)
         for curve in curves:
             moving += curve.show(epoch)
+
+        # What each panel shows now, in words
+        now = path.loc[epoch]
+        test = f"{now.test_accuracy:.0%}"
+        asked = f"{now.forget_accuracy:.0%}"
+        titles["map"].set_text(
+            f"Epoch {epoch:,} of {last:,}: {wrong.sum():,} of {len(wrong):,} wrong"
+        )
+        titles["gap"].set_text(f"Gap to the target: {points(now.gap_to_retrained)} points")
+        titles["accuracy"].set_text(f"Accuracy: test set {test}, who asked {asked}")
+        moving += titles.values()
 
         # The patients are among what is drawn: the new shading of the map has covered them
         film.pictures.append(picture_of(canvas, background, moving))
@@ -2726,10 +2824,12 @@ def stills_figure(comparison, path):
     epochs = milestones(path)
 
     explanation = (
-        f"{example(comparison)}: the model after some epochs of ascent on the loss of "
-        f"{the_asked(data)}. Gap: distance to the target, in percentage points of probability."
+        f"{example(comparison)}. That model is the target; the gap is the distance to it, in "
+        "percentage points of probability. Nothing in gradient ascent says where to stop."
     )
-    fig, axes = new_figure(4.2, film_headline(path), explanation, 1, 4, sharex=True, sharey=True)
+    fig, axes = new_figure(
+        4.2, film_headline(path, comparison), explanation, 1, 4, sharex=True, sharey=True
+    )
     add_key(axes[0], data, [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
 
     for ax, epoch in zip(axes, epochs):
@@ -2757,20 +2857,22 @@ def film_page(path, comparison):
     """What the film shows, in words and in a few of its epochs."""
     gaps = path.gap_to_retrained
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
-    words = (
-        f"{film_headline(path)}. The gap is {points(gaps[0])} points of probability at the start, "
-        f"{points(gaps.min())} at its smallest and {points(gaps.iloc[-1])} at the end; between "
-        f"retrained models it is {points(others.min())} to {points(others.max())}. Nothing in the "
-        "method says where to stop: only somebody who has retrained models can tell."
-    )
+    words = nothing_in_words(comparison)
+    if has_learned(comparison):
+        words = (
+            f"{film_headline(path, comparison)}. The gap is {points(gaps[0])} points of "
+            f"probability at the start, {points(gaps.min())} at its smallest and "
+            f"{points(gaps.iloc[-1])} at the end; between retrained models it is "
+            f"{points(others.min())} to {points(others.max())}. Nothing in the method says where "
+            "to stop: only somebody who has retrained models can tell."
+        )
 
     some = path.loc[milestones(path)]
-    columns = {
+    table = pd.DataFrame({
         "test accuracy": some.test_accuracy.map(percent),
         "forget accuracy": some.forget_accuracy.map(percent),
         "gap, in points": some.gap_to_retrained.map(points),
-    }
-    table = pd.DataFrame(columns)
+    })  # fmt: skip
     return "\n".join([wrapped(words), "", table.to_string()])
 
 
