@@ -85,7 +85,7 @@ import platform
 import re
 import sys
 from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from textwrap import fill, shorten, wrap
 
@@ -1802,8 +1802,8 @@ def split_around(cohort, settings, rng):
     n_test = math.ceil(0.2 * len(cohort.y))
     if len(askers) == 0 or len(others) <= n_test:
         raise SettingsError(
-            f"{len(askers)} of {len(cohort.y)} rows ask to be forgotten: at least one must, and "
-            f"more than {n_test} must not, since the test set is drawn from these"
+            f"--asked: {len(askers)} of {len(cohort.y)} rows ask to be forgotten. At least one "
+            f"must, and more than {n_test} must not, since the test set is drawn from these"
         )
 
     others_in_train, in_test = train_test_split(
@@ -1892,13 +1892,16 @@ def contradict(numbers, classes):
     For labels 0 and 1, the names ("1", "0") do, since they swap the two, and so do the numbers
     (3, 4), which are other labels. ("well", "ill") and ("0", "1") do not.
     """
-    swapped = [str(classes[1]), str(classes[0])]
-    if swapped == [str(number) for number in numbers]:
-        return True
-    if swapped == [f"{number:.12g}" for number in numbers]:  # "1" for 1.0
-        return True
-    are_numbers = all(isinstance(name, Real) for name in classes)
-    return are_numbers and list(classes) != numbers
+    smaller, larger = numbers
+    name_0, name_1 = classes
+    if isinstance(name_0, Real) and isinstance(name_1, Real):
+        return name_0 != smaller or name_1 != larger
+    return means(name_0, larger) and means(name_1, smaller)
+
+
+def means(name, number):
+    """Is a name a way to write a number, as "1" or "1.0" are for 1.0?"""
+    return str(name) in (str(number), f"{number:.12g}")
 
 
 def as_zero_and_one(y, classes):
@@ -1915,25 +1918,24 @@ def as_zero_and_one(y, classes):
     if y.isna().any():
         raise ValueError("missing values in labels")
 
-    # Which two labels are there?
+    # Which labels are there?
     y = y.map(lambda label: label.decode() if isinstance(label, bytes) else label)
     found = sorted(y.unique().tolist(), key=str)  # by str: words and numbers may be mixed
+    are_numbers = all(isinstance(label, Real) for label in found)
     complaint = f"the labels must be of two classes, {classes}; they are {found}"
     if len(found) != 2:
         raise ValueError(complaint)
 
-    # Which one is class 1? Of numbers, the larger; of words, the second name
-    if all(isinstance(label, Real) for label in found):
-        found.sort()
-        if contradict(found, classes):
-            raise ValueError(f"{complaint}, of which the larger is class 1")
-        class_1 = found[1]
-    elif set(found) == set(classes):
-        class_1 = classes[1]
-    else:
-        raise ValueError(complaint)
+    # Which one is class 1? Of two words, the second name
+    if not are_numbers:
+        if set(found) != set(classes):
+            raise ValueError(complaint)
+        return (y == classes[1]).to_numpy(int)
 
-    return (y == class_1).to_numpy(int)
+    # Of two numbers, the larger
+    if contradict(sorted(found), classes):
+        raise ValueError(f"{complaint}, of which the larger is class 1")
+    return (y == max(found)).to_numpy(int)
 
 
 # ---- Abstract data, and real patients -----------------------------------------------------------
@@ -1982,40 +1984,54 @@ def clinical(settings):
 # file is full of surprises, and none of them may become a wrong number: what does not fit is named.
 
 
-MISSING = [
-    "",
-    "?",
-    "NA",
-    "N/A",
-    "n/a",
-    "<NA>",
-    "#N/A",
-    "NaN",
-    "nan",
-    "null",
-    "NULL",
-]  # "None" may be a class
+# What stands for a missing value: these do in every column,
+MISSING = ["", "?", "NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "null", "NULL"]
+# and these, in small letters, in a column of numbers. Elsewhere they may be classes
+MISSING_NUMBER = ["-", "--", ".", "na", "none", "unknown", "missing"]
 
 
-def read_table(path):
-    """A CSV file as a DataFrame; blanks and the words in MISSING are missing values.
+def text_of(source):
+    """The text of a path or of an open file, read once: a pipe has nothing to read twice."""
+    if not hasattr(source, "read"):
+        source = BytesIO(Path(source).expanduser().read_bytes())
+    content = source.read()
+    return content.decode("utf-8-sig") if isinstance(content, bytes) else content
+
+
+def find_separator(text):
+    """(separator, the text of the table): comma, semicolon or tab, whichever finds most columns.
+
+    Excel may say it in a line "sep=;" above the table.
+    """
+    first_line, _, rest = text.partition("\n")
+    if first_line.startswith("sep="):
+        return first_line[4:5], rest
+
+    n_columns = {}
+    for separator in [",", ";", "\t"]:
+        header = pd.read_csv(StringIO(text), sep=separator, nrows=0)
+        n_columns[separator] = len(header.columns)
+    separator = max(n_columns, key=n_columns.get)
+    if n_columns[separator] == 1:
+        shown = shorten(first_line, 60, placeholder="...")
+        raise ValueError(f"the first line must name two columns or more; it is: {shown}")
+    return separator, text
+
+
+def read_table(source):
+    """A CSV file, a path or an open file, as a DataFrame; words in MISSING are missing values.
 
     The values are separated by commas, semicolons or tabs. Raises OSError if there is no such
     file, and SettingsError if it is not a table.
     """
     try:
-        # The right separator finds the most columns in the first line
-        n_columns = {}
-        for separator in [",", ";", "\t"]:
-            first_line = pd.read_csv(path, sep=separator, nrows=0)
-            n_columns[separator] = len(first_line.columns)
-        separator = max(n_columns, key=n_columns.get)
+        separator, text = find_separator(text_of(source))
 
         # With index_col=False, values beyond the last column are dropped, with a warning: an error
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
-                path,
+                StringIO(text),
                 sep=separator,
                 index_col=False,
                 keep_default_na=False,
@@ -2024,20 +2040,45 @@ def read_table(path):
                 low_memory=False,  # one type for the whole of a column
             )
     except UnicodeDecodeError as error:
-        raise SettingsError(f"--data {path}: not in UTF-8; save it as CSV UTF-8") from error
+        raise SettingsError(f"--data {source}: not in UTF-8; save it as CSV UTF-8") from error
     except pd.errors.ParserWarning as error:
-        reason = "rows have more values than there are columns (are there decimal commas?)"
-        raise SettingsError(f"--data {path}: {reason}") from error
+        reason = "rows have more values than the first line (decimal commas, or no header there?)"
+        raise SettingsError(f"--data {source}: {reason}") from error
     except ValueError as error:
-        raise SettingsError(f"--data {path}: {error}") from error
+        raise SettingsError(f"--data {source}: {error}") from error
 
     # A column without a name holds the numbers of the rows, which are not data
-    table.columns = table.columns.str.strip()
     nameless = table.columns.str.startswith("Unnamed:")
-    if table.columns.duplicated().any():
-        twice = table.columns[table.columns.duplicated()][0]
-        raise SettingsError(f"--data {path}: two columns are named {twice}")
     return table.loc[:, ~nameless]
+
+
+def stripped(name):
+    """A name without blanks around it; a column may also be named by a number."""
+    return name.strip() if isinstance(name, str) else name
+
+
+def tidied(table):
+    """A table with blanks around the names of its columns removed, and with numbers as numbers.
+
+    Raises SettingsError for a name that stands twice.
+    """
+    table = table.rename(columns=stripped)
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise SettingsError(f"--data: two columns are named {twice[0]}")
+    return table.apply(with_missing_numbers)
+
+
+def with_missing_numbers(column):
+    """A column of numbers, some of them "-" or "unknown", as floats; any other one as it is."""
+    is_text = column.dtype == object or isinstance(column.dtype, pd.StringDtype)
+    if not is_text:
+        return column
+    words = column.astype(str).str.strip().str.casefold()
+    is_missing = column.isna() | words.isin(MISSING_NUMBER)
+    numbers = pd.to_numeric(words.mask(is_missing), errors="coerce")  # a word becomes NaN
+    are_numbers = numbers[~is_missing].notna()
+    return numbers if are_numbers.any() and are_numbers.all() else column
 
 
 def check_columns(names, table, flag):
@@ -2049,45 +2090,61 @@ def check_columns(names, table, flag):
 
 
 def feature_names(table, label, features):
-    """Which columns to learn from: "age,blood sugar", or a list of names.
-
-    If it is empty, the two numeric columns. But an id or a code must not become a feature
-    unnoticed: SettingsError unless there are exactly two, neither of them an id, and no column
-    with decimal commas, which would be a third.
-    """
+    """Which columns to learn from: "age,blood sugar", or a list; if empty, the two with numbers."""
+    if not features:
+        return the_two_with_numbers(table.drop(columns=label))
     if isinstance(features, str):
-        features = [name.strip() for name in features.split(",")]
-    names = [name for name in features if name != ""]
+        features = features.split(",")
+    names = [stripped(name) for name in features]
+    names = [name for name in names if name != ""]
+
     check_columns(names, table, "--features")
     if label in names:
         raise SettingsError(f"--features {label}: this is the label")
     if len(set(names)) < len(names):
         raise SettingsError("--features: a column is named twice")
-    if names:
-        return names
+    return names
 
-    numeric = table.drop(columns=label).select_dtypes("number").columns.tolist()
-    has_id = any(looks_like_an_id(table[name]) for name in numeric)
-    hint = decimal_commas(table)
-    if len(numeric) != 2 or has_id or hint:
-        found = ", ".join(numeric) or "none"
+
+def the_two_with_numbers(table):
+    """The only two columns with numbers; SettingsError unless there is no doubt about them.
+
+    An id or a code must not become a feature unnoticed, nor a third column be overlooked.
+    """
+    numeric = table.select_dtypes("number").columns.tolist()
+    doubt = not_quite_numbers(table)
+    for name in numeric:
+        if looks_like_an_id(table[name]):
+            doubt += f"; {name} looks like an id"
+    if len(numeric) != 2 or doubt:
+        found = ", ".join(str(name) for name in numeric) or "none"
         reason = f"name the columns to learn from (with numbers: {found})"
-        raise SettingsError(f"--features: {reason}{hint}")
+        raise SettingsError(f"--features: {reason}{doubt}")
     return numeric
 
 
 def looks_like_an_id(column):
-    """Whole numbers, every row another one: likely, in a table of more than a few rows, an id."""
-    is_whole = pd.api.types.is_integer_dtype(column)
-    return is_whole and column.is_unique and len(column) >= 20
+    """Are these whole numbers, nearly every row another one? In a few rows that means little."""
+    numbers = column.dropna()
+    are_whole = (numbers % 1 == 0).all()
+    return len(numbers) >= 20 and are_whole and numbers.nunique() >= 0.95 * len(numbers)
 
 
-def decimal_commas(table):
-    """A hint, if a column has decimal commas; otherwise nothing."""
+def not_quite_numbers(table):
+    """Words on the first column in which at least half of the values are numbers, but not all."""
     for name, column in table.items():
-        words = column.dropna().astype(str)
-        if len(words) and words.str.fullmatch(r"[-+]?\d+,\d+").all():
-            return f"; in {name} a comma should be a point: {words.iloc[0]}"
+        if pd.api.types.is_numeric_dtype(column):
+            continue
+        words = column.dropna().astype(str).str.strip()
+        is_number = pd.to_numeric(words, errors="coerce").notna()
+        has_comma = words.str.fullmatch(r"[-+]?\d+,\d+")
+        n_numbers = (is_number | has_comma).sum()
+        if n_numbers == 0 or n_numbers < len(words) / 2:
+            continue
+
+        if has_comma.any():
+            return f"; in {name} a comma should be a point: {words[has_comma].iloc[0]}"
+        return f"; in {name} this is not a number: {words[~is_number].iloc[0]}"
     return ""
 
 
@@ -2096,7 +2153,7 @@ def read_features(columns):
     try:
         numbers = as_numbers(columns)
     except ValueError as error:
-        raise SettingsError(f"--features: {error}{decimal_commas(columns)}") from error
+        raise SettingsError(f"--features: {error}{not_quite_numbers(columns)}") from error
 
     for name, column in numbers.items():
         if column.nunique() == 1:
@@ -2144,17 +2201,25 @@ def who_asks(table, query, y):
     except Exception as error:  # pandas raises a dozen kinds
         reason = f"not understood ({error}); write clinic == 3, or `blood sugar` > 200"
         raise SettingsError(f"{flag}: {reason}") from error
-    is_mask = isinstance(asked, pd.Series) and asked.dtype == bool
+    is_mask = isinstance(asked, pd.Series) and pd.api.types.is_bool_dtype(asked)
     if not is_mask or not asked.index.equals(table.index):
         reason = "must be true or false for each row; write clinic == 3"
         raise SettingsError(f"{flag}: {reason}")
 
-    asked = asked.to_numpy()
+    asked = asked.to_numpy(bool)
     if not asked.any():
-        raise SettingsError(f"{flag}: this is true of no row")
+        raise SettingsError(f"{flag}: this is true of no row{text_in(query, table)}")
     if len(np.unique(y[~asked])) < 2:
         raise SettingsError(f"{flag}: both classes must remain among the other rows")
     return asked
+
+
+def text_in(query, table):
+    """Words on the first column of text that a query mentions: it never equals a number."""
+    for name in columns_in(query, table):
+        if not pd.api.types.is_numeric_dtype(table[name]):
+            return f"; {name} is text: write its values in quotes, such as '{table[name].iloc[0]}'"
+    return ""
 
 
 def columns_in(query, table):
@@ -2175,11 +2240,15 @@ def own_cohort(table, label, features="", asked=""):
     true ask to be forgotten; if empty, rows are drawn at random. Rows with missing values in these
     columns are left out. Raises SettingsError for what does not fit.
     """
+    table = tidied(table)
+    label = stripped(label)
     check_columns([label], table, "--label")
     names = feature_names(table, label, features)
 
     # Rows with missing values; where it is missing whether somebody asks, too
-    needed = [label, *names, *columns_in(asked, table)]
+    needed = [label, *names]
+    if asked:
+        needed += columns_in(asked, table)
     complete = table.dropna(subset=needed).infer_objects()
     if len(complete) < 10:
         reason = f"{len(complete)} rows without missing values; 10 are needed"
@@ -2590,15 +2659,17 @@ class Film(NamedTuple):
 
 
 def epochs_shown(last, nearest, n_frames=90):
-    """The epochs of a film: slowly until twice the nearest epoch, with a third of the frames."""
-    slow = min(2 * nearest, last)
-    if slow in (0, last):  # one speed
-        epochs = np.linspace(0, last, n_frames)
+    """The epochs of a film: a third of the frames until twice the nearest epoch, then faster."""
+    turn = min(2 * nearest, last)
+    n_slow = n_frames // 3
+    if turn in (0, last):
+        epochs = np.linspace(0, last, n_frames)  # at one speed
     else:
-        n_slow = n_frames // 3
-        slowly = np.linspace(0, slow, n_slow)
-        faster = np.linspace(slow, last, n_frames - n_slow)
-        epochs = np.concatenate([slowly, faster])
+        before = np.linspace(0, turn, n_slow)
+        after = np.linspace(turn, last, n_frames - n_slow)
+        epochs = np.concatenate([before, after])
+
+    # Whole numbers, each one once
     return np.unique([*epochs.round().astype(int), nearest])
 
 
@@ -2685,27 +2756,23 @@ def colors_of(codes):
     return np.column_stack([codes >> 16, codes >> 8 & 255, codes & 255])
 
 
-def in_one_palette(pictures):
-    """The pictures in the same 255 colours: with a palette for each, the film would flicker.
-
-    The 256th colour is Pillow's mark for "no change".
-    """
-    # The most frequent colours in some of the pictures
+def common_palette(pictures):
+    """The 255 most frequent colours (255, 3) in some of the pictures."""
     step = len(pictures) // 8 + 1
-    some = np.stack([codes_of(picture) for picture in pictures[::step]])
-    codes, counts = np.unique(some, return_counts=True)
-    palette = colors_of(codes[np.argsort(counts)[-255:]])
+    some = [codes_of(picture) for picture in pictures[::step]]
+    codes, counts = np.unique(np.stack(some), return_counts=True)
+    most_frequent = np.argsort(counts)[-255:]  # the 256th is Pillow's mark for "no change"
+    return colors_of(codes[most_frequent])
 
-    # In each picture, the nearest one for every colour
-    same_palette = []
-    for picture in pictures:
-        codes, where = np.unique(codes_of(picture), return_inverse=True)
-        nearest = cdist(colors_of(codes), palette).argmin(axis=1)
-        numbers = nearest[where].reshape(picture.height, picture.width)
-        image = Image.fromarray(numbers.astype(np.uint8))
-        image.putpalette(palette.ravel().tolist())
-        same_palette.append(image)
-    return same_palette
+
+def in_palette(picture, palette):
+    """The picture with each colour replaced by the nearest one of a palette (k, 3)."""
+    codes, where = np.unique(codes_of(picture), return_inverse=True)
+    nearest = cdist(colors_of(codes), palette).argmin(axis=1)
+    numbers = nearest[where].reshape(picture.height, picture.width)
+    image = Image.fromarray(numbers.astype(np.uint8))
+    image.putpalette(palette.ravel().tolist())
+    return image
 
 
 def film_frame(comparison, path):
@@ -2804,7 +2871,10 @@ def film_of_ascent(comparison, path):
         film.pictures.append(picture_of(canvas, background, moving))
         film.milliseconds.append(pauses.get(epoch, 80))
 
-    return film._replace(pictures=in_one_palette(film.pictures))
+    # With a palette for each picture, the film would flicker
+    palette = common_palette(film.pictures)
+    pictures = [in_palette(picture, palette) for picture in film.pictures]
+    return film._replace(pictures=pictures)
 
 
 def milestones(path):
@@ -5177,6 +5247,8 @@ def run(experiment, settings):
             raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(csv))
         if settings.data and csv.resolve() == Path(settings.data).resolve():
             raise SettingsError(f"--csv {csv}: this is the file of --data")
+        if csv.suffix[1:] in (*FORMATS, "gif"):
+            raise SettingsError(f"--csv {csv}: this is the name of a figure, not of a table")
 
     output = EXPERIMENTS[experiment].function(settings)
 
