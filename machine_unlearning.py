@@ -1918,7 +1918,7 @@ def as_zero_and_one(y, classes):
     if y.isna().any():
         raise ValueError("missing values in labels")
 
-    # Which labels are there?
+    # Which two labels are there?
     y = y.map(lambda label: label.decode() if isinstance(label, bytes) else label)
     found = sorted(y.unique().tolist(), key=str)  # by str: words and numbers may be mixed
     are_numbers = all(isinstance(label, Real) for label in found)
@@ -1984,9 +1984,9 @@ def clinical(settings):
 # file is full of surprises, and none of them may become a wrong number: what does not fit is named.
 
 
-# What stands for a missing value: these do in every column,
+# What people write for a missing value, in any column
 MISSING = ["", "?", "NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "null", "NULL"]
-# and these, in small letters, in a column of numbers. Elsewhere they may be classes
+# and, in capitals or not, among numbers only: among words, these may be classes
 MISSING_NUMBER = ["-", "--", ".", "na", "none", "unknown", "missing"]
 
 
@@ -1999,14 +1999,16 @@ def text_of(source):
 
 
 def find_separator(text):
-    """(separator, the text of the table): comma, semicolon or tab, whichever finds most columns.
+    """(separator, the text of the table): a comma, a semicolon or a tab.
 
-    Excel may say it in a line "sep=;" above the table.
+    Raises ValueError if none of them makes two columns of the first line.
     """
+    # Excel may say it in a line of its own, "sep=;"
     first_line, _, rest = text.partition("\n")
     if first_line.startswith("sep="):
         return first_line[4:5], rest
 
+    # The right one makes the most columns
     n_columns = {}
     for separator in [",", ";", "\t"]:
         header = pd.read_csv(StringIO(text), sep=separator, nrows=0)
@@ -2019,10 +2021,10 @@ def find_separator(text):
 
 
 def read_table(source):
-    """A CSV file, a path or an open file, as a DataFrame; words in MISSING are missing values.
+    """A CSV file as a DataFrame; the words in MISSING are missing values.
 
-    The values are separated by commas, semicolons or tabs. Raises OSError if there is no such
-    file, and SettingsError if it is not a table.
+    source is a path or an open file; values are separated by commas, semicolons or tabs. Raises
+    OSError if there is no such file, and SettingsError if it is not a table.
     """
     try:
         separator, text = find_separator(text_of(source))
@@ -2058,7 +2060,7 @@ def stripped(name):
 
 
 def tidied(table):
-    """A table with blanks around the names of its columns removed, and with numbers as numbers.
+    """A table without blanks around the names of its columns, and with numbers as numbers.
 
     Raises SettingsError for a name that stands twice.
     """
@@ -2066,19 +2068,24 @@ def tidied(table):
     twice = table.columns[table.columns.duplicated()]
     if len(twice):
         raise SettingsError(f"--data: two columns are named {twice[0]}")
-    return table.apply(with_missing_numbers)
+    return table.apply(numbers_if_possible)
 
 
-def with_missing_numbers(column):
+def numbers_if_possible(column):
     """A column of numbers, some of them "-" or "unknown", as floats; any other one as it is."""
     is_text = column.dtype == object or isinstance(column.dtype, pd.StringDtype)
     if not is_text:
         return column
+
     words = column.astype(str).str.strip().str.casefold()
     is_missing = column.isna() | words.isin(MISSING_NUMBER)
     numbers = pd.to_numeric(words.mask(is_missing), errors="coerce")  # a word becomes NaN
-    are_numbers = numbers[~is_missing].notna()
-    return numbers if are_numbers.any() and are_numbers.all() else column
+
+    # Unless all words but these are numbers, it is a column of words
+    is_number = numbers[~is_missing].notna()
+    if len(is_number) == 0 or not is_number.all():
+        return column
+    return numbers
 
 
 def check_columns(names, table, flag):
@@ -2124,14 +2131,18 @@ def the_two_with_numbers(table):
 
 
 def looks_like_an_id(column):
-    """Are these whole numbers, nearly every row another one? In a few rows that means little."""
+    """Are these whole numbers, nearly every row another one?
+
+    An id may be missing, or stand twice by mistake. In fewer than 20 rows, chance can do that.
+    """
     numbers = column.dropna()
     are_whole = (numbers % 1 == 0).all()
-    return len(numbers) >= 20 and are_whole and numbers.nunique() >= 0.95 * len(numbers)
+    nearly_all_differ = numbers.nunique() >= 0.95 * len(numbers)
+    return len(numbers) >= 20 and are_whole and nearly_all_differ
 
 
 def not_quite_numbers(table):
-    """Words on the first column in which at least half of the values are numbers, but not all."""
+    """A hint at the first column in which half of the values or more are numbers, but not all."""
     for name, column in table.items():
         if pd.api.types.is_numeric_dtype(column):
             continue
@@ -2195,6 +2206,7 @@ def read_label(column):
 
 def who_asks(table, query, y):
     """Mask (n,) of the rows for which a query is true, such as "clinic == 3"."""
+    # Is it true or false for each row?
     flag = f"--asked {query}"
     try:
         asked = table.eval(query, local_dict={}, global_dict={})
@@ -2206,6 +2218,7 @@ def who_asks(table, query, y):
         reason = "must be true or false for each row; write clinic == 3"
         raise SettingsError(f"{flag}: {reason}")
 
+    # Do some ask, and not too many?
     asked = asked.to_numpy(bool)
     if not asked.any():
         raise SettingsError(f"{flag}: this is true of no row{text_in(query, table)}")
@@ -2215,7 +2228,7 @@ def who_asks(table, query, y):
 
 
 def text_in(query, table):
-    """Words on the first column of text that a query mentions: it never equals a number."""
+    """A hint at the first column of text that a query mentions: text never equals a number."""
     for name in columns_in(query, table):
         if not pd.api.types.is_numeric_dtype(table[name]):
             return f"; {name} is text: write its values in quotes, such as '{table[name].iloc[0]}'"
@@ -2427,13 +2440,34 @@ def draw_targets(ax, comparison):
         ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0)
 
 
-def set_gap_axis(ax, lowest):
-    """A vertical axis for gaps in points, from a power of ten to 100."""
-    ticks = 10.0 ** np.arange(np.log10(lowest), 3)
-    ax.set(yscale="log", ylim=(ticks[0], 110), yticks=ticks)
+SMALLEST = 0.01  # points: what is drawn for smaller gaps, since 0 has no place on a log scale
+
+
+def as_drawn(gaps):
+    """Gaps as they are drawn, in points of probability."""
+    return np.maximum(100 * gaps, SMALLEST)
+
+
+def draw_yardsticks(ax, comparison):
+    """A panel for gaps: its axis, a line for doing nothing, a band for other retrains.
+
+    Returns their labels.
+    """
+    ax.set(yscale="log", ylim=(SMALLEST, 110), yticks=[0.01, 0.1, 1, 10, 100])
     ax.set_ylabel("points, each tick\n10 times farther")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
+
+    nothing = as_drawn(comparison.results.gap_to_retrained[NAIVE])
+    ax.axhline(nothing, color=GREY, linewidth=1.2)
+
+    others = as_drawn(gaps_to_others(comparison.models[RETRAIN], comparison))
+    ax.axhspan(others.min(), others.max(), color=GREEN_TINT, zorder=0)
+    middle = np.sqrt(others.min() * others.max())  # on a log scale
+    return [
+        Label(nothing, "doing nothing", GREY),
+        Label(middle, f"{len(others)} retrained models", GREEN),
+    ]
 
 
 # The figure of the sweep
@@ -2464,29 +2498,16 @@ def set_dose_axis(ax, title, doses, example_dose):
 
 def draw_gap_over_dose(ax, doses, comparison):
     """The gap in points of probability, beside other retrains and doing nothing."""
-    smallest = 0.01  # points; 0 has no place on a log scale
     settings = comparison.settings
     dose = settings.unlearn_epochs * settings.multiplier
-    results = (100 * comparison.results.gap_to_retrained).clip(lower=smallest)
-    gaps = (100 * doses.gap_to_retrained).clip(lower=smallest)
-    others = 100 * gaps_to_others(comparison.models[RETRAIN], comparison)
-    others = others.clip(smallest)
-    nothing = results[NAIVE]
+    gaps = as_drawn(doses.gap_to_retrained)
+    largest = gaps[doses.dose.idxmax()]
 
-    # The gaps, and with what they are compared
-    ax.axhspan(others.min(), others.max(), color=GREEN_TINT, zorder=0)
-    ax.axhline(nothing, color=GREY, linewidth=1.2)
+    labels = draw_yardsticks(ax, comparison)
     ax.scatter(doses.dose, gaps, color=RED, s=24)
-    ax.scatter(dose, results[ASCENT], **DIAMOND)
-
-    # The axes, and the names
-    set_gap_axis(ax, smallest)
+    ax.scatter(dose, as_drawn(comparison.results.gap_to_retrained[ASCENT]), **DIAMOND)
     set_dose_axis(ax, "Gap to the target", doses, dose)
-    name_lines(ax, [
-        Label(gaps[doses.dose.idxmax()], "gradient ascent", RED),
-        Label(nothing, "doing nothing", GREY),
-        Label(np.sqrt(others.min() * others.max()), f"{len(others)} retrained models", GREEN),
-    ])  # fmt: skip
+    name_lines(ax, [*labels, Label(largest, "gradient ascent", RED)])
 
 
 def draw_accuracy_over_dose(ax, doses, comparison):
@@ -2516,13 +2537,17 @@ def draw_accuracy_over_dose(ax, doses, comparison):
 
 def draw_accuracy_over_seeds(ax, accuracies, comparison):
     """The accuracy on the forget set, retrained and after ascent: a dot per seed."""
-    here = comparison.results.forget_accuracy[[RETRAIN, ASCENT]]
-    others = accuracies[[RETRAIN, ASCENT]]
-    colors = [GREEN, RED]
-    sns.swarmplot(others, ax=ax, orient="h", size=5, palette=colors, warn_thresh=1)  # no warnings
+    names = [RETRAIN, ASCENT]
+    here = comparison.results.forget_accuracy[names]
+
+    # A row for each of the two, with our example
+    palette = [COLORS[name] for name in names]
+    few_warnings = {"warn_thresh": 1}  # where dots lie on dots
+    sns.swarmplot(accuracies[names], ax=ax, orient="h", size=5, palette=palette, **few_warnings)
     ax.scatter(here, range(2), **DIAMOND)
     name_rows(ax, here.map("◇ {:.0%}".format))
 
+    # The axis
     ax.axvline(0.5, **HALF_LINE, zorder=0)
     ax.set(xlabel="", xlim=(0, 1.03))
     ax.set_xticks([0, 0.5, 1], ["0%", "50%, coin toss", "100%"])
@@ -2677,14 +2702,15 @@ def film_headline(path, comparison):
     """Where on its path ascent is nearest to the target."""
     nearest = path.gap_to_retrained.idxmin()
     last = path.index[-1]
-    target = f"a model that never saw {the_asked(comparison.data)}"
+    whom = the_asked(comparison.data)
     if not has_learned(comparison):
         return no_verdict(comparison)
     if last == 0:
         return "Without an epoch of ascent, the model stays as it was"
     if nearest == 0:
-        return f"Gradient ascent never comes nearer to {target}"
-    return f"Gradient ascent is closest to {target} at epoch {nearest:,} of {last:,}"
+        return f"No epoch of gradient ascent brings the model nearer to one that never saw {whom}"
+    when = f"epoch {nearest:,} of {last:,}"
+    return f"Gradient ascent is closest to a model that never saw {whom} at {when}"
 
 
 class Curve:
@@ -2707,43 +2733,40 @@ class Curve:
         return [self.line, self.dot]
 
 
-def draw_gap_over_epochs(ax, path, comparison):
-    """The panel of the gap in points, with what it is compared with; returns its curve."""
-    smallest = 0.001  # points; 0 has no place on a log scale
-    gaps = (100 * path.gap_to_retrained).clip(lower=smallest)
-    others = 100 * gaps_to_others(comparison.models[RETRAIN], comparison)
-    others = others.clip(smallest)
-    nothing = gaps[0]
-    last = gaps.iloc[-1]
+def draw_curves(axes, path, comparison):
+    """The panels of the gap and of both accuracies, over the epochs; returns the curves to come."""
+    nearest = path.gap_to_retrained.idxmin()
+    last = path.index[-1]
+    end = path.loc[last]
+    gaps = as_drawn(path.gap_to_retrained)
+    gap_panel = axes["gap"]
+    accuracy_panel = axes["accuracy"]
 
-    ax.axhspan(others.min(), others.max(), color=GREEN_TINT)
-    ax.axhline(nothing, color=GREY, linewidth=1.2)
+    # The epochs, and the nearest of them
+    for ax in (gap_panel, accuracy_panel):
+        ax.set_xlim(0, max(last, 1))
+    mark_above(gap_panel, nearest, "closest", GREEN)
+    accuracy_panel.axvline(nearest, color=GREEN, linewidth=1.2, zorder=0)
+    gap_panel.set_xticklabels([])
+    accuracy_panel.set_xlabel("epochs of ascent")
 
-    # From the power of ten below all of them
-    lowest = 10 ** np.floor(np.log10(min(gaps.min(), others.min())))
-    set_gap_axis(ax, lowest)
-    name_lines(ax, [
-        Label(last, "ascent", RED),
-        Label(nothing, "doing nothing", GREY),
-        Label(np.sqrt(others.min() * others.max()), f"{len(others)} retrained models", GREEN),
-    ])  # fmt: skip
-    return Curve(ax, gaps, RED)
-
-
-def draw_accuracy_over_epochs(ax, path, comparison):
-    """The panel of both accuracies, with the target; returns their curves."""
-    target = comparison.results.forget_accuracy[RETRAIN]
-    last = path.iloc[-1]
-
-    set_percent_axis(ax)
-    draw_targets(ax, comparison)
-    name_lines(ax, [
-        Label(target, "the target", GREEN),
+    # The gap, and both accuracies with their targets
+    labels = draw_yardsticks(gap_panel, comparison)
+    name_lines(gap_panel, [*labels, Label(gaps[last], "ascent", RED)])
+    set_percent_axis(accuracy_panel)
+    draw_targets(accuracy_panel, comparison)
+    name_lines(accuracy_panel, [
+        Label(comparison.results.forget_accuracy[RETRAIN], "the target", GREEN),
         Label(0.5, "coin toss", INK),
-        Label(last.test_accuracy, "test set", INK),
-        Label(last.forget_accuracy, "who asked", RED),
+        Label(end.test_accuracy, "test set", INK),
+        Label(end.forget_accuracy, "who asked", RED),
     ])  # fmt: skip
-    return [Curve(ax, path.test_accuracy, INK), Curve(ax, path.forget_accuracy, RED)]
+
+    return [
+        Curve(gap_panel, gaps, RED),
+        Curve(accuracy_panel, path.test_accuracy, INK),
+        Curve(accuracy_panel, path.forget_accuracy, RED),
+    ]
 
 
 def codes_of(picture):
@@ -2776,16 +2799,14 @@ def in_palette(picture, palette):
 
 
 def film_frame(comparison, path):
-    """What does not move in the film: (figure, its panels by name, the curves still to come)."""
+    """What does not move in the film: a figure, and its three panels by name."""
     data = comparison.data
-    nearest = path.gap_to_retrained.idxmin()
-    last = path.index[-1]
-
+    finding = film_headline(path, comparison)
     explanation = (
-        f"{example(comparison)}. That model is the target: it is retrained without "
-        f"{the_asked(data)}. Nothing in gradient ascent says where to stop."
+        f"{example(comparison)}. The target is a model retrained without {the_asked(data)}. "
+        "Nothing in gradient ascent says where to stop."
     )
-    fig, panels = new_page(6, film_headline(path, comparison), explanation)
+    fig, panels = new_page(6, finding, explanation)
     axes = panels.subplot_mosaic([["map", "gap"], ["map", "accuracy"]], width_ratios=[4, 3])
 
     # The map, still without a model
@@ -2793,17 +2814,44 @@ def film_frame(comparison, path):
     add_key(axes["map"], data, marks)
     draw_map(axes["map"], comparison)
     draw_patients(axes["map"], data, data.asked, RINGED)
+    return fig, axes
 
-    # Both panels of curves, over the same epochs
-    curves = [draw_gap_over_epochs(axes["gap"], path, comparison)]
-    curves += draw_accuracy_over_epochs(axes["accuracy"], path, comparison)
-    for name in ("gap", "accuracy"):
-        axes[name].set_xlim(0, max(last, 1))
-        axes[name].axvline(nearest, color=GREEN, linewidth=1.2)
-    mark_above(axes["gap"], nearest, "closest", GREEN)
-    axes["gap"].set_xticklabels([])
-    axes["accuracy"].set_xlabel("epochs of ascent")
-    return fig, axes, curves
+
+def titles_at(epoch, path, n_asked):
+    """What the three panels of the film show at an epoch, in words."""
+    now = path.loc[epoch]
+    n_wrong = round(n_asked * (1 - now.forget_accuracy))
+    return {
+        "map": f"Epoch {epoch:,} of {path.index[-1]:,}: {n_wrong:,} of {n_asked:,} wrong",
+        "gap": f"Gap to the target: {points(now.gap_to_retrained)} points",
+        "accuracy": (
+            f"Accuracy: test set {now.test_accuracy:.0%}, who asked {now.forget_accuracy:.0%}"
+        ),
+    }
+
+
+def climb(comparison, epochs):
+    """The network at each of these epochs of ascent in turn; it is one network, which moves on."""
+    forget = comparison.data.forget
+    model = copy.deepcopy(comparison.models[ORIGINAL])
+    reached = 0
+    for epoch in epochs:
+        steps = int(epoch - reached)
+        model.unlearn(forget.X, forget.y, steps, comparison.settings.multiplier)
+        reached = epoch
+        yield model
+
+
+def draw_model_and_errors(ax, comparison, model):
+    """A model's map, with a cross on each patient of the forget set whom it gets wrong.
+
+    Returns what a film must remove before it draws the next model.
+    """
+    data = comparison.data
+    wrong = model.predict(data.forget.X) != data.forget.y
+    drawn = draw_map(ax, comparison, model)
+    drawn.append(draw_marks(ax, data, data.asked[wrong], CROSS))
+    return drawn
 
 
 def picture_of(canvas, background, artists):
@@ -2818,63 +2866,47 @@ def picture_of(canvas, background, artists):
 @in_our_style()
 def film_of_ascent(comparison, path):
     """The map of the network and three curves, epoch by epoch of ascent. path: see ascent_path."""
-    data = comparison.data
-    forget = data.forget
-    multiplier = comparison.settings.multiplier
     nearest = path.gap_to_retrained.idxmin()
     last = path.index[-1]
+    n_asked = len(comparison.data.asked)
+    epochs = epochs_shown(last, nearest)
     pauses = {0: 1500, nearest: 2500, last: 4000}  # milliseconds
 
-    # Matplotlib makes room for all texts once, and draws what does not move
-    fig, axes, curves = film_frame(comparison, path)
+    # What does not move is drawn once. Below a title, there is room for the name of a mark
+    fig, axes = film_frame(comparison, path)
+    curves = draw_curves(axes, path, comparison)
     titles = {
         "map": axes["map"].set_title(" "),
         "gap": axes["gap"].set_title(" ", pad=ROOM_ABOVE),
         "accuracy": axes["accuracy"].set_title(" "),
     }
     canvas = FigureCanvasAgg(fig)
-    fig.set_dpi(90)  # 900 pixels wide: GitHub shows 838 of them; more would exceed 1 MB
+    fig.set_dpi(90)  # 900 pixels wide: GitHub shows 838 of them; many more would exceed 1 MB
     canvas.draw()
     background = canvas.copy_from_bbox(fig.bbox)
 
-    model = copy.deepcopy(comparison.models[ORIGINAL])
-    reached = 0
     drawn = []
-    film = Film([], [])
-    for epoch in epochs_shown(last, nearest):
-        # Climb on from the last picture
-        model.unlearn(forget.X, forget.y, int(epoch - reached), multiplier)
-        reached = epoch
-        wrong = model.predict(forget.X) != forget.y
-
-        # The map of this epoch instead of the last one, and the curves up to here
+    pictures = []
+    for epoch, model in zip(epochs, climb(comparison, epochs)):
+        # The map of this epoch instead of the last one
         for artist in drawn:
             artist.remove()
-        drawn = draw_map(axes["map"], comparison, model)
-        drawn.append(draw_marks(axes["map"], data, data.asked[wrong], CROSS))
+        drawn = draw_model_and_errors(axes["map"], comparison, model)
+
+        # All that is on the map is drawn again, since the shading covers it; then curves and titles
         moving = sorted(axes["map"].collections, key=Artist.get_zorder)
         for curve in curves:
             moving += curve.show(epoch)
-
-        # What each panel shows now, in words
-        now = path.loc[epoch]
-        test = f"{now.test_accuracy:.0%}"
-        asked = f"{now.forget_accuracy:.0%}"
-        titles["map"].set_text(
-            f"Epoch {epoch:,} of {last:,}: {wrong.sum():,} of {len(wrong):,} wrong"
-        )
-        titles["gap"].set_text(f"Gap to the target: {points(now.gap_to_retrained)} points")
-        titles["accuracy"].set_text(f"Accuracy: test set {test}, who asked {asked}")
+        for name, words in titles_at(epoch, path, n_asked).items():
+            titles[name].set_text(words)
         moving += titles.values()
-
-        # The patients are among what is drawn: the new shading of the map has covered them
-        film.pictures.append(picture_of(canvas, background, moving))
-        film.milliseconds.append(pauses.get(epoch, 80))
+        pictures.append(picture_of(canvas, background, moving))
 
     # With a palette for each picture, the film would flicker
-    palette = common_palette(film.pictures)
-    pictures = [in_palette(picture, palette) for picture in film.pictures]
-    return film._replace(pictures=pictures)
+    palette = common_palette(pictures)
+    pictures = [in_palette(picture, palette) for picture in pictures]
+    milliseconds = [pauses.get(epoch, 80) for epoch in epochs]
+    return Film(pictures, milliseconds)
 
 
 def milestones(path):
@@ -2887,35 +2919,31 @@ def milestones(path):
 @in_our_style()
 def stills_figure(comparison, path):
     """The film for print: its map at the milestones, side by side."""
-    multiplier = comparison.settings.multiplier
     data = comparison.data
-    forget = data.forget
-    asked = data.asked
+    gaps = path.gap_to_retrained
     epochs = milestones(path)
 
+    # What was found, and how to read it
+    finding = film_headline(path, comparison)
     explanation = (
-        f"{example(comparison)}. That model is the target; the gap is the distance to it, in "
-        "percentage points of probability. Nothing in gradient ascent says where to stop."
+        f"{example(comparison)}. The target is a model retrained without {the_asked(data)}; the "
+        "gap is the distance to it, in percentage points of probability."
     )
-    fig, axes = new_figure(
-        4.2, film_headline(path, comparison), explanation, 1, 4, sharex=True, sharey=True
-    )
+    fig, axes = new_figure(4.2, finding, explanation, 1, 4, sharex=True, sharey=True)
     add_key(axes[0], data, [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
 
-    for ax, epoch in zip(axes, epochs):
-        model = copy.deepcopy(comparison.models[ORIGINAL])
-        model.unlearn(forget.X, forget.y, int(epoch), multiplier)
-        wrong = model.predict(forget.X) != forget.y
-        draw_map(ax, comparison, model)
-        draw_patients(ax, data, asked, RINGED)
-        draw_marks(ax, data, asked[wrong], CROSS)
-        when = f"Epoch {epoch}" if epoch > 0 else "Epoch 0, the original"
+    for ax, epoch, model in zip(axes, epochs, climb(comparison, epochs)):
+        draw_model_and_errors(ax, comparison, model)
+        draw_patients(ax, data, data.asked, RINGED)
+        ax.label_outer()
+
+        # Its title; that of the nearest one is green
+        when = f"Epoch {epoch}" if epoch > 0 else "The original"
         color = INK
-        if epoch == path.gap_to_retrained.idxmin():
+        if epoch == gaps.idxmin():
             when += ", closest"
             color = GREEN
-        ax.set_title(f"{when}:\ngap {points(path.gap_to_retrained[epoch])}", color=color)
-        ax.label_outer()
+        ax.set_title(f"{when}:\ngap {points(gaps[epoch])}", color=color)
 
     # A short film has fewer of them
     for ax in axes[len(epochs) :]:
