@@ -2386,18 +2386,18 @@ class Label(NamedTuple):
 
 
 def pushed_apart(heights, room):
-    """Heights (n,) from 0 to 1, in the same order, moved until any two are at least room apart."""
+    """Heights (n,) of names in a panel from 0 to 1, moved until each has room for itself."""
     order = np.argsort(heights)
     placed = np.array(heights, float)
 
     # From below: what is too near to the one below it moves up
-    lowest = 0
+    lowest = room / 2
     for k in order:
         placed[k] = max(placed[k], lowest)
         lowest = placed[k] + room
 
     # From above: what has left the panel at the top moves down again
-    highest = 1
+    highest = 1 - room / 2
     for k in order[::-1]:
         placed[k] = min(placed[k], highest)
         highest = placed[k] - room
@@ -2784,8 +2784,13 @@ def common_palette(pictures):
     step = len(pictures) // 8 + 1
     some = [codes_of(picture) for picture in pictures[::step]]
     codes, counts = np.unique(np.stack(some), return_counts=True)
-    most_frequent = np.argsort(counts)[-255:]  # the 256th is Pillow's mark for "no change"
-    return colors_of(codes[most_frequent])
+    codes = codes[np.argsort(-counts)]
+
+    # Of colours that are nearly alike, in steps of 8, the most frequent one is enough
+    steps = colors_of(codes) // 8
+    _, first = np.unique(steps, axis=0, return_index=True)
+    chosen = codes[np.sort(first)]
+    return colors_of(chosen[:255])  # the 256th is Pillow's mark for "no change"
 
 
 def in_palette(picture, palette):
