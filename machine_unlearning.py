@@ -2071,12 +2071,15 @@ def tidied(table):
     return table.apply(numbers_if_possible)
 
 
+def is_text(column):
+    """Does a column hold words, or words and numbers?"""
+    return column.dtype == object or isinstance(column.dtype, pd.StringDtype)
+
+
 def numbers_if_possible(column):
     """A column of numbers, some of them "-" or "unknown", as floats; any other one as it is."""
-    is_text = column.dtype == object or isinstance(column.dtype, pd.StringDtype)
-    if not is_text:
+    if not is_text(column):
         return column
-
     words = column.astype(str).str.strip().str.casefold()
     is_missing = column.isna() | words.isin(MISSING_NUMBER)
     numbers = pd.to_numeric(words.mask(is_missing), errors="coerce")  # a word becomes NaN
@@ -2098,12 +2101,14 @@ def check_columns(names, table, flag):
 
 def feature_names(table, label, features):
     """Which columns to learn from: "age,blood sugar", or a list; if empty, the two with numbers."""
-    if not features:
-        return the_two_with_numbers(table.drop(columns=label))
+    if features is None:
+        features = []
     if isinstance(features, str):
         features = features.split(",")
     names = [stripped(name) for name in features]
     names = [name for name in names if name != ""]
+    if len(names) == 0:
+        return the_two_with_numbers(table.drop(columns=label))
 
     check_columns(names, table, "--features")
     if label in names:
@@ -2144,7 +2149,7 @@ def looks_like_an_id(column):
 def not_quite_numbers(table):
     """A hint at the first column in which half of the values or more are numbers, but not all."""
     for name, column in table.items():
-        if pd.api.types.is_numeric_dtype(column):
+        if not is_text(column):
             continue
         words = column.dropna().astype(str).str.strip()
         is_number = pd.to_numeric(words, errors="coerce").notna()
@@ -2221,18 +2226,13 @@ def who_asks(table, query, y):
     # Do some ask, and not too many?
     asked = asked.to_numpy(bool)
     if not asked.any():
-        raise SettingsError(f"{flag}: this is true of no row{text_in(query, table)}")
+        # 3 is not "3": show what the columns hold
+        first_row = [f"{name} is {table[name].tolist()[0]!r}" for name in columns_in(query, table)]
+        reason = f"this is true of no row; in the first one, {', '.join(first_row)}"
+        raise SettingsError(f"{flag}: {reason}")
     if len(np.unique(y[~asked])) < 2:
         raise SettingsError(f"{flag}: both classes must remain among the other rows")
     return asked
-
-
-def text_in(query, table):
-    """A hint at the first column of text that a query mentions: text never equals a number."""
-    for name in columns_in(query, table):
-        if not pd.api.types.is_numeric_dtype(table[name]):
-            return f"; {name} is text: write its values in quotes, such as '{table[name].iloc[0]}'"
-    return ""
 
 
 def columns_in(query, table):
