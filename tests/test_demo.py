@@ -456,7 +456,9 @@ def test_long_steps_are_reported_and_short_ones_are_not(caplog):
     assert caplog.messages == ["Full Retrain: 6.1 s"]
 
 
-def test_the_yardstick_is_the_same_as_one_retrain_after_the_other(patients):
+@pytest.mark.parametrize("much_work", [mu.MUCH_WORK, 0], ids=["here", "in processes"])
+def test_the_yardstick_is_the_same_as_one_retrain_after_the_other(patients, monkeypatch, much_work):
+    monkeypatch.setattr(mu, "MUCH_WORK", much_work)
     request = mu.Request(
         patients.models[mu.ORIGINAL], patients.data.retain, patients.data.forget, mu.Settings()
     )
