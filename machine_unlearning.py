@@ -1256,11 +1256,8 @@ def add_legend(ax, handles, side="upper"):
     ax.figure.legend(handles=handles, loc=f"outside {side} left", ncols=n_columns)
 
 
-def add_key(ax, data, marks=(), others=(), target="the target's border"):
-    """The legend of all maps: classes, marks as (label, look), the two borders, other handles.
-
-    target: what the dashed line is called.
-    """
+def add_key(ax, data, marks):
+    """The legend of all maps: classes, marks as (label, look), the two borders."""
     handles = []
     for name, look in zip(class_names(data), CLASS_LOOKS):
         label = " " + name  # Matplotlib ignores a label that begins with _
@@ -1268,8 +1265,8 @@ def add_key(ax, data, marks=(), others=(), target="the target's border"):
     for label, look in marks:
         handles.append(Line2D([], [], linestyle="", label=label, **look))
     handles.append(Line2D([], [], **BORDER_LINE, label="the model's border"))
-    handles.append(Line2D([], [], **TARGET_LINE, label=target))
-    add_legend(ax, [*handles, *others])
+    handles.append(Line2D([], [], **TARGET_LINE, label="the target's border"))
+    add_legend(ax, handles)
 
 
 # ---- The demo's four figures --------------------------------------------------------------------
@@ -1848,15 +1845,18 @@ def read_cohort(parts):
         needed = "features, labels, the names of the two classes, a scaler"
         raise ValueError(f"a cohort has four parts: {needed}") from None
 
-    is_unfitted_scaler = hasattr(cohort.scaler, "fit_transform")
-    if not is_unfitted_scaler or isinstance(cohort.scaler, type):
+    # A scaler: an object, not its class
+    is_scaler = hasattr(cohort.scaler, "fit_transform")
+    if not is_scaler or isinstance(cohort.scaler, type):
         raise ValueError(f"the scaler must be an object like StandardScaler(), not {cohort.scaler}")
 
+    # Features and labels, row by row
     features = as_numbers(cohort.features)
     y = as_zero_and_one(cohort.y, cohort.classes)
     if len(y) != len(features):
         raise ValueError(f"there are {len(y)} labels for {len(features)} rows of features")
 
+    # Who asks, if it is said
     asks = cohort.asks
     if asks is not None:
         asks = np.asarray(asks)
@@ -1875,27 +1875,32 @@ def as_numbers(features):
         name = features.columns[features.columns.duplicated()][0]
         raise ValueError(f"two columns are named {name}")
 
-    columns = []
-    for name, column in features.items():
-        # Missing values first: pandas would turn a missing date into the number -9.2e18
-        if column.isna().any():
-            raise ValueError(f"missing values in {name}")
-        if column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype):
-            raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
-        if not pd.api.types.is_numeric_dtype(column):
-            column = pd.to_numeric(column.astype(object), errors="coerce")  # a word becomes NaN
-        if column.isna().any():
-            raise ValueError(f"words or dates among numbers in {name}")
-        numbers = column.astype(float)
-        if np.isinf(numbers).any():
-            raise ValueError(f"infinite values in {name}")
-        if numbers.abs().max() > 1e100:  # their squares, in a variance, would be infinite
-            raise ValueError(f"values beyond 1e100 in {name}")
-        columns.append(numbers)
-
+    columns = [as_floats(name, column) for name, column in features.items()]
     table = pd.concat(columns, axis=1)
     table.columns = features.columns.astype(str)
     return table
+
+
+def as_floats(name, column):
+    """A column as floats; ValueError if it has missing values, words, dates, or too large ones."""
+    # Missing values first: pandas would turn a missing date into the number -9.2e18
+    if column.isna().any():
+        raise ValueError(f"missing values in {name}")
+    if column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype):
+        raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
+
+    # Numbers that are written as words are fine
+    if not pd.api.types.is_numeric_dtype(column):
+        column = pd.to_numeric(column.astype(object), errors="coerce")  # a word becomes NaN
+    if column.isna().any():
+        raise ValueError(f"words or dates among numbers in {name}")
+
+    numbers = column.astype(float)
+    if np.isinf(numbers).any():
+        raise ValueError(f"infinite values in {name}")
+    if numbers.abs().max() > 1e100:  # their squares, in a variance, would be infinite
+        raise ValueError(f"values beyond 1e100 in {name}")
+    return numbers
 
 
 def contradict(numbers, classes):
@@ -2033,7 +2038,7 @@ def find_separator(text):
 
 
 def read_table(source):
-    """A CSV file as a DataFrame; the words in MISSING are missing values.
+    """A CSV file as a DataFrame; what is listed in MISSING is a missing value.
 
     source is a path or an open file; values are separated by commas, semicolons or tabs. Raises
     OSError if there is no such file, and SettingsError if it is not a table.
@@ -2305,12 +2310,14 @@ def own_headline(comparison, cohort, settings, n_read):
 
 def own(settings):
     """The demo on your own CSV file."""
+    # What must be given, and what not both
     for flag in ["data", "label"]:
         if not getattr(settings, flag):
             raise SettingsError(f"--{flag} is needed: own --data FILE --label COLUMN")
     if settings.asked and settings.forget:
         raise SettingsError("--forget and --asked: give one of them, both say who asks")
 
+    # The table becomes a cohort, named after its file
     table = read_table(settings.data)
     cohort = own_cohort(table, settings.label, settings.features, settings.asked)
     cohort = cohort._replace(source=f"rows of {os.path.basename(settings.data)}")
@@ -2889,12 +2896,12 @@ def film_of_ascent(comparison, path):
     epochs = epochs_shown(last, nearest)
     pauses = {0: 1500, nearest: 2500, last: 4000}  # milliseconds
 
-    # What does not move is drawn once. Below a title, there is room for the name of a mark
+    # What does not move is drawn once; titles are still empty, and the curves invisible
     fig, axes = film_frame(comparison, path)
     curves = draw_curves(axes, path, comparison)
     titles = {
         "map": axes["map"].set_title(" "),
-        "gap": axes["gap"].set_title(" ", pad=ROOM_ABOVE),
+        "gap": axes["gap"].set_title(" ", pad=ROOM_ABOVE),  # above the name of a mark
         "accuracy": axes["accuracy"].set_title(" "),
     }
     canvas = FigureCanvasAgg(fig)
