@@ -269,9 +269,12 @@ def test_few_rows_rare_classes_and_many_columns(here, capsys):
 
     eight = pd.DataFrame(np.random.RandomState(0).randn(60, 8)).add_prefix("a long name, number ")
     eight.columns = eight.columns.str.replace(",", "")
-    eight["outcome"] = TABLE.outcome
+    eight["outcome"] = TABLE.outcome.map("discharged after treatment no. {}".format)
     eight.to_csv("my.csv", index=False)
-    assert "a long name number 7." in page_of(capsys, "--features", ",".join(eight.columns[:8]))
+    page = page_of(capsys, "--features", ",".join(eight.columns[:8]))
+    assert "a long name number 7." in page
+    assert "Class 0 is discharged after treatment no. 0" in page
+    assert "class 1 is discharged after treatment no. 1" in page
 
 
 def test_a_notebook_finds_the_same(here, capsys):
