@@ -2406,6 +2406,7 @@ DIAMOND = {  # our example
     "edgecolor": INK,
     "linewidth": 1.6,
     "zorder": 5,
+    "clip_on": False,
 }
 
 
@@ -2476,7 +2477,7 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
 
     # The axis
     ax.axvline(0.5, **HALF_LINE, zorder=0)
-    ax.set(xlabel="", xlim=(0, 1.03))
+    ax.set(xlabel="", xlim=(-0.03, 1.03))  # room for dots at 0% and 100%
     ax.set_xticks([0, 0.5, 1], ["0%", "50%, coin toss", "100%"])
 
 
