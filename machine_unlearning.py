@@ -2469,9 +2469,14 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
     here = comparison.results.forget_accuracy[names]
 
     # A row for each of the two, with our example
-    palette = [COLORS[name] for name in names]
-    few_warnings = {"warn_thresh": 1}  # where dots lie on dots
-    sns.swarmplot(accuracies[names], ax=ax, orient="h", size=5, palette=palette, **few_warnings)
+    sns.swarmplot(
+        accuracies[names],
+        ax=ax,
+        orient="h",
+        size=5,
+        palette=[COLORS[name] for name in names],
+        warn_thresh=1,  # dots may lie on dots
+    )
     ax.scatter(here, range(2), **DIAMOND)
     name_rows(ax, here.map("◇ {:.0%}".format))
 
