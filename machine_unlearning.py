@@ -3169,63 +3169,75 @@ def rewind(request, rng):
 def gradient_and_hessian(model, X, y):
     """Gradient g (P,) and Hessian H (P, P) of the objective with respect to all weights w.
 
-    J (n, P) holds the derivatives of the n logits z, with columns in the order of weights_: W1,
-    b1, W2, b2. Further, e = (p - y) / n is the derivative of the mean loss with respect to the
-    logits. Then
+    The chain rule, through the logits z. J (n, P) holds the derivatives of the n logits. For each
+    row, the loss has the derivative p - y with respect to its logit, and p (1 - p) as the second
+    derivative. With e = (p - y) / n, since the objective is a mean,
 
         g = J'e + l2 w
         H = J'diag(p (1 - p) / n) J + l2 I + sum over rows of e d2z/dw dw'
 
-    Take one hidden unit: v_i are its weights for the inputs (a column of W1, then its b1), c is its
-    weight in W2. It adds c tanh(u) to the logit, where u = sum_i v_i x_i and x = 1 for the bias:
+    For J, take one hidden unit: v are its weights for the inputs (a column of W1, then its b1), and
+    c is its weight in W2. It adds c tanh(u) to the logit, where u = sum_i v_i x_i and x = 1 for the
+    bias:
 
-        dz/dv_i        = c tanh'(u) x_i            dz/dc        = tanh(u)
-        d2z/dv_i dv_j  = c tanh''(u) x_i x_j       d2z/dv_i dc  = tanh'(u) x_i
-
-    All other second derivatives are 0: z is linear in W2 and b2, and contains no product of weights
-    of two units.
+        dz/dv_i = c tanh'(u) x_i        dz/dc = tanh(u)
     """
     n = X.shape[0]
-    d = X.shape[1]
-    h = model.hidden_size
-    W2 = model.unpack().W2  # (h,)
+    W2 = model.unpack().W2  # (h,)  the c of all units
+    inputs = np.column_stack([X, np.ones(n)])  # (n, d + 1)  a bias is the weight of a constant 1
 
     # Forward, and back to the logits
     A, z = model.forward(X)  # (n, h) and (n,)
     p = sigmoid(z)
     e = (p - model.encode(X, y)) / n  # (n,)
 
-    # First derivatives of the logits
-    inputs = np.column_stack([X, np.ones(n)])  # (n, d + 1)  a bias is the weight of a constant 1
+    # First derivatives of the logits, in the order of weights_: W1 and b1, W2, b2
     slope = 1 - A**2  # (n, h)  tanh'
-    dz_dW1 = inputs[:, :, None] * (slope * W2)[:, None, :]  # (n, d + 1, h)  b1 comes last
-    dz_dW1 = dz_dW1.reshape(n, -1)  # in the order of weights_
-    dz_dW2 = A
-    dz_db2 = np.ones(n)
-    J = np.column_stack([dz_dW1, dz_dW2, dz_db2])  # (n, P)
+    dz_dv = inputs[:, :, None] * (slope * W2)[:, None, :]  # (n, d + 1, h)
+    J = np.column_stack([dz_dv.reshape(n, -1), A, np.ones(n)])  # (n, P)
 
-    # The gradient, and all of H but its last term. Each factor J gets half of the weight, as a
-    # root; so H is exactly symmetric
+    # The gradient
     g = e @ J + model.l2 * model.weights_
+
+    # The Hessian. Each factor J gets half of the weight, as a root; so H is exactly symmetric
     weighted = np.sqrt(p * (1 - p) / n)[:, None] * J  # (n, P)
     H = weighted.T @ weighted + model.l2 * np.eye(len(g))
-
-    # Second derivatives, times e, summed over rows
-    bend = -2 * A * slope  # (n, h)  tanh'' = -2 tanh tanh'
-    two_inputs = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
-    W1_W1 = two_inputs.reshape(n, -1).T @ (e[:, None] * W2 * bend)  # ((d + 1)^2, h)
-    W1_W2 = inputs.T @ (e[:, None] * slope)  # (d + 1, h)
-
-    # Where W1[i, k] stands in w, with b1[k] as the last i; and where W2[k] stands
-    W1_at = np.arange((d + 1) * h).reshape(d + 1, h)
-    W2_at = (d + 1) * h + np.arange(h)
-
-    # Add them to H. Rows (d + 1, 1, h) against columns (d + 1, h) are all pairs i, j of each unit k
-    H[W1_at[:, None], W1_at] += W1_W1.reshape(d + 1, d + 1, h)
-    H[W1_at, W2_at] += W1_W2
-    H[W2_at, W1_at] += W1_W2
+    H += bend_of_logits(inputs, A, W2, e)
 
     return g, H
+
+
+def bend_of_logits(inputs, A, W2, e):
+    """Sum over rows of e d2z/dw dw' (P, P), the last term of H; inputs (n, d + 1), e (n,).
+
+    Named as in gradient_and_hessian, a hidden unit has the second derivatives
+
+        d2z/dv_i dv_j = c tanh''(u) x_i x_j        d2z/dv_i dc = tanh'(u) x_i
+
+    All others are 0: z is linear in W2 and b2, and contains no product of weights of two units.
+    """
+    n = inputs.shape[0]
+    n_inputs = inputs.shape[1]  # d + 1
+    h = len(W2)
+
+    # Summed over rows, for all units at once
+    slope = 1 - A**2  # (n, h)  tanh'
+    bend = -2 * A * slope  # (n, h)  tanh'' = -2 tanh tanh'
+    two_inputs = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
+    v_v = two_inputs.reshape(n, -1).T @ (e[:, None] * W2 * bend)  # ((d + 1)^2, h)
+    v_v = v_v.reshape(n_inputs, n_inputs, h)
+    v_c = inputs.T @ (e[:, None] * slope)  # (d + 1, h)
+
+    # Each unit's values go to the rows and columns of its own weights
+    n_weights = n_inputs * h + h + 1
+    total = np.zeros((n_weights, n_weights))
+    for unit in range(h):
+        v = slice(unit, n_inputs * h, h)  # where v stands in w: in W1 and b1, every h-th weight
+        c = n_inputs * h + unit
+        total[v, v] = v_v[:, :, unit]
+        total[v, c] = v_c[:, unit]
+        total[c, v] = v_c[:, unit]
+    return total
 
 
 def newton_step(g, H, damping=0.0):
@@ -3238,31 +3250,40 @@ def newton_step(g, H, damping=0.0):
     return cho_solve(factor, g)
 
 
-def move_downhill(model, rows, g, H):
-    """Take a Newton step that does not lead up; returns whether there was one.
+def dampings(g, H):
+    """How much damping to try: first none, then more and more, until a step is next to nothing."""
+    yield 0.0
 
-    Far from the optimum, a full step may overshoot, or H may not be positive definite: no bowl.
-    Then damping is added, more and more: it shortens the step and turns it towards the steepest
-    way down.
-    """
-    start = model.weights_  # no copy: from here on, weights_ is replaced and never written into
-    value = model.objective(rows.X, rows.y)
-    damping = 0.0
-
-    # The first damping has the size of the smallest eigenvalue of H near an optimum. As a rule this
-    # is 1e-4. Where an optimum is almost flat it is far less, and 1e-4 would make the steps tiny
+    # The first one has the size of the smallest eigenvalue of H near an optimum. As a rule this is
+    # 1e-4. Where an optimum is almost flat it is far less, and 1e-4 would make the steps tiny
     first = 1e-4
     if np.linalg.norm(g) < 1e-6:
         smallest = np.linalg.eigvalsh(H)[0]
         first = np.clip(abs(smallest), 1e-9, 1e-4)
 
-    while damping < 1e6:  # by then a step is a millionth of the gradient: none
-        step = newton_step(g, H, damping)
-        if step is not None:
-            model.weights_ = start - step
-            if model.objective(rows.X, rows.y) <= value + 1e-13:  # a rise by less is rounding
-                return True
+    damping = first
+    while damping < 1e6:  # by then a step is a millionth of the gradient
+        yield damping
         damping = 3 * damping + first
+
+
+def move_downhill(model, rows, g, H):
+    """Take a Newton step that does not lead up; in place, returns whether there was one.
+
+    Far from the optimum, a full step may overshoot, or H may not be positive definite: no bowl.
+    Damping shortens the step and turns it towards -g, the steepest way down: (H + damping I)^-1 g
+    is close to g / damping if damping is large.
+    """
+    start = model.weights_  # no copy: from here on, weights_ is replaced and never written into
+    value = model.objective(rows.X, rows.y)
+
+    for damping in dampings(g, H):
+        step = newton_step(g, H, damping)
+        if step is None:
+            continue  # still no bowl
+        model.weights_ = start - step
+        if model.objective(rows.X, rows.y) <= value + 1e-13:  # a rise by less is rounding
+            return True
 
     # Nothing helped: the weights stay
     model.weights_ = start
@@ -3272,11 +3293,11 @@ def move_downhill(model, rows, g, H):
 def to_canonical_form(model):
     """Round the weights of a model at an optimum and make its W2 positive; in place.
 
-    Two networks at one optimum are the same function, but not yet the same numbers: they differ in
-    the last digits, where Newton's method stops, and in signs, since with tanh all weights of a
-    hidden unit can be flipped without effect. After this, they are the same numbers but for the
-    order of the units, which shows where a network has started only if its units are of two or
-    three kinds: while the clinic's rows are in.
+    Two networks at the same optimum are the same function, but not yet the same numbers. Their
+    weights differ by 1e-14, where Newton's method stops, and in signs: with tanh, all weights of a
+    hidden unit can be flipped without effect. Rounding to 10 decimals hides the former, unless a
+    weight lies within 1e-14 of half-way between two rounded ones, which a few in 10,000 do. Only
+    the order of the units remains, and it says nothing where all units are copies of one.
 
     The attacks below read 4 decimals and would see no difference anyway; this is for whoever reads
     all of them. It is fair, since retrained models get the same treatment. In 90 runs it moved no
@@ -3298,21 +3319,19 @@ def go_to_optimum(model, rows):
     """
     for _ in range(200):  # 3 to 34 are needed, if there is one optimum
         g, H = gradient_and_hessian(model, rows.X, rows.y)
+        is_flat = np.linalg.norm(g) <= 1e-10
 
-        if np.linalg.norm(g) <= 1e-10:  # flat: an optimum or a saddle
+        if is_flat:
             last_step = newton_step(g, H)
-            if last_step is not None:
-                # H is positive definite, an optimum. One more step leaves nothing but rounding
-                model.weights_ = model.weights_ - last_step
+            if last_step is not None:  # H is positive definite: an optimum
+                model.weights_ = model.weights_ - last_step  # leaves nothing but rounding
                 to_canonical_form(model)
                 return model
 
-            # A saddle: there is no slope, but a direction in which H curves down. Pretend that
-            # there is a small slope along that direction, so that the next step leaves along it;
-            # either way leads down
+            # A saddle: no slope, but a direction in which H curves down. Pretend that there is a
+            # small slope along that direction, so that the next step takes it; either way is down
             downwards = np.linalg.eigh(H).eigenvectors[:, 0]
-            fake_slope = 1e-4 * downwards
-            g = fake_slope
+            g = 1e-4 * downwards
 
         has_moved = move_downhill(model, rows, g, H)
         if not has_moved:
@@ -3335,28 +3354,29 @@ def newton_retrain(request, rng):
 
 
 def influence_function(request, rng):
-    """An estimate of the retrained weights, with the Hessian from before the request.
+    """A single Newton step on the retain set, with a Hessian from before the request.
 
-    L is the objective of all N rows, w its optimum, from which the request starts. To remove m rows
-    is to go from L to
+    It estimates where retraining would end. L is the objective of all N rows, and w its optimum,
+    where the request starts. To remove m rows is to go from L, as eps grows from 0 to m / (N - m),
+    to
 
-        L_retain = L + eps (L - L_forget)        eps = m / (N - m)
+        L_retain = L + eps (L - L_forget)
 
-    For a small eps, the optimum would move with eps at a rate of
+    How fast does the optimum move on this way? At first, with H the Hessian of L at w,
 
-        dw/deps = H^-1 grad L_forget             H of L, at w
+        dw/deps = H^-1 grad L_forget
 
-    The influence function takes this rate for constant: w + eps H^-1 grad L_forget. At w, L has no
-    slope, so the gradient of L_retain there is -eps grad L_forget. This is how it is computed.
-
-    Koh & Liang, ICML 2017, arXiv 1703.04730, who remove one row, with eps = 1 / N; for networks,
-    Bae et al., NeurIPS 2022, arXiv 2209.05364.
+    The influence function assumes that this rate stays the same all the way. Since L has no slope
+    at w, grad L_retain is -eps grad L_forget there, and the whole way is -H^-1 grad L_retain: the
+    step below. Koh & Liang, ICML 2017, arXiv 1703.04730, for one row; for networks, Bae et al.,
+    NeurIPS 2022, arXiv 2209.05364.
     """
     retain = request.retain
     everybody = stack(request.forget, retain)
     model = copy.deepcopy(request.original)
+    g = model.gradient(retain.X, retain.y)
     H = gradient_and_hessian(model, everybody.X, everybody.y)[1]
-    model.weights_ -= np.linalg.solve(H, model.gradient(retain.X, retain.y))
+    model.weights_ -= np.linalg.solve(H, g)
     return model
 
 
@@ -3480,15 +3500,16 @@ def look_at(model, forget):
 #
 # How much more than 0.5 is more than luck? Lie to the attacker: swap the two models of a trial, or
 # not, at random and in all trials. What the attack scores then is luck. An array labels (L, T)
-# holds L such labellings: 1 where a trial is as it is, -1 where it is swapped. The first labelling
-# is the truth, all 1. By each labelling, half of the models are of the first kind, which the truth
-# calls unlearned, and half are of the second kind.
+# holds L such labellings, 1 where a trial is as it is, -1 where it is swapped: the truth first, all
+# 1, then lies. By each labelling, half of the models are of the first kind, which the truth calls
+# unlearned, and half are of the second kind.
 
 DECIMALS = 4  # of each number that an attacker sees; with 8, no verdict changes (seeds 42, 7, 1, 2)
-SWAPS = 199  # random labellings: with the true one, 200
-# Caught: the truth is among the 1 in 100 labellings that are attacked best. Even a perfect attack
-# needs about 8 trials for this: the truth has a mirror image, all trials swapped, which is attacked
-# equally well. Of the 2^8 labellings of 8 trials, these two are 0.8%; of 2^7 they would be 1.6%
+SWAPS = 199  # lies: with the truth, 200 labellings
+
+# Caught: the truth is among the 1 in 100 labellings with which the attack does best. Even a
+# perfect attack needs about 8 trials for this: with all trials swapped, it does just as well. Of
+# the 2^8 labellings of 8 trials, these two are 0.8%; of 2^7 they would be 1.6%
 LEVEL = 0.01
 
 
@@ -3510,24 +3531,59 @@ class Gaussian(NamedTuple):
     variance: np.ndarray  # (L, m)
 
 
-def fit_gaussian(scores, labels):
-    """Bell curves of the first kind's scores, given scores (2, T, m) of all, and labels (L, T).
+def fit_gaussian(scores, is_unlearned):
+    """Bell curves of one kind of models, from scores (2, T, m): unlearned, then retrained models.
 
-    Given -labels, it fits those of the second kind.
+    One of a trial's two models is of that kind: the unlearned one where is_unlearned (L, T) says
+    so, in each labelling; else the retrained one.
     """
-    # In each trial, one of the two models is of the first kind
-    unlearned_is_first = labels == 1  # (L, T)
-    retrained_is_first = labels == -1
+    of_unlearned, of_retrained = scores
+    is_retrained = ~is_unlearned
 
-    # Sums over the first kind, for all labellings at once
-    sums = unlearned_is_first @ scores[0] + retrained_is_first @ scores[1]  # (L, m)
-    squares = unlearned_is_first @ scores[0] ** 2 + retrained_is_first @ scores[1] ** 2
+    # Sums over the models of that kind, for all labellings at once
+    sums = is_unlearned @ of_unlearned + is_retrained @ of_retrained  # (L, m)
+    squares = is_unlearned @ of_unlearned**2 + is_retrained @ of_retrained**2
 
-    n = labels.shape[1]  # models of the first kind: one in each trial
+    n = scores.shape[1]
     mean = sums / n
     variance = np.maximum(squares - sums * mean, 0) / (n - 1)  # not below 0 by rounding
     # Where a score never varies, a deviation of 0.01 of its last decimal instead of 0
     return Gaussian(mean, variance + 1e-4)
+
+
+class Parabola(NamedTuple):
+    """a x^2 + b x + c for each labelling and patient, all (L, m)."""
+
+    a: np.ndarray
+    b: np.ndarray
+    c: np.ndarray
+
+
+def log_ratio(first, second):
+    """Twice the logarithm of first / second, two Gaussians at a score x: a Parabola in x.
+
+    Twice the logarithm of a Gaussian is -(x - mean)^2 / variance - log(variance), up to a constant.
+    """
+    a = 1 / second.variance - 1 / first.variance
+    b = 2 * (first.mean / first.variance - second.mean / second.variance)
+    c = (
+        second.mean**2 / second.variance
+        - first.mean**2 / first.variance
+        + np.log(second.variance / first.variance)
+    )
+    return Parabola(a, b, c)
+
+
+def votes_for_first(x, ratio, labelling):
+    """Votes (2, T) that each model is of the first kind, less those that it is of the second.
+
+    Each patient has one vote, for the curve that is higher at the model's score x (2, T, m).
+    """
+    a = ratio.a[labelling]  # (m,)
+    b = ratio.b[labelling]
+    c = ratio.c[labelling]
+    value = (a * x + b) * x + c
+    return np.sign(value).sum(axis=2)
 
 
 def lira_attack(unlearned, retrained, labels, n_splits=8):
@@ -3541,64 +3597,70 @@ def lira_attack(unlearned, retrained, labels, n_splits=8):
     n_trials = scores.shape[1]
     n_patients = scores.shape[2]
     rng = np.random.RandomState(0)
-    votes = np.zeros(labels.shape)
+    right = np.zeros(labels.shape)  # right votes, less the wrong ones
 
     for _ in range(n_splits):
         half = rng.permutation(n_trials) < n_trials // 2
         for known in (half, ~half):
             held_out = ~known
 
-            # Learn: one bell curve per patient and kind of model
-            first = fit_gaussian(scores[:, known], labels[:, known])
-            second = fit_gaussian(scores[:, known], -labels[:, known])
+            # Learn: a bell curve for each kind. By label 1, a trial's unlearned model is of the
+            # first kind; by label -1, it is of the second
+            unlearned_is_first = labels[:, known] == 1  # (L, T/2)
+            first = fit_gaussian(scores[:, known], unlearned_is_first)
+            second = fit_gaussian(scores[:, known], ~unlearned_is_first)
+            ratio = log_ratio(first, second)
 
-            # log(first curve / second curve) at a score x is half of a x^2 + b x + c
-            a = 1 / second.variance - 1 / first.variance  # (L, m)
-            b = 2 * (first.mean / first.variance - second.mean / second.variance)
-            c = (
-                second.mean**2 / second.variance
-                - first.mean**2 / first.variance
-                + np.log(second.variance / first.variance)
-            )
-
-            # Classify the models that were held out; a patient votes for the higher curve
+            # Classify. By label 1, the unlearned model should get votes for the first kind, and the
+            # retrained one against; by label -1, the other way round
             x = scores[:, held_out]  # (2, T/2, m)
-            for labelling, signs in enumerate(labels[:, held_out]):
-                twice_log_ratio = (a[labelling] * x + b[labelling]) * x + c[labelling]
-                for_first = np.sign(twice_log_ratio).sum(axis=2)  # (2, T/2)
+            for labelling, true_labels in enumerate(labels[:, held_out]):
+                votes = votes_for_first(x, ratio, labelling)  # (2, T/2)
+                right[labelling, held_out] += true_labels * (votes[0] - votes[1])
 
-                # + where right: labelling 1, and unlearned is voted first and retrained second; or
-                # labelling -1, and the other way round
-                votes[labelling, held_out] += signs * (for_first[0] - for_first[1])
+    # Each trial has 2 models x n_splits x n_patients votes: the accuracy is 0 if all are wrong, 1
+    # if all are right
+    n_votes = 2 * n_splits * n_patients
+    return 0.5 + right / (2 * n_votes)
 
-    # Each trial has 2 n_splits n_patients votes of +-1: the accuracy is 0 if all are wrong, 1 if
-    # all are right
-    return 0.5 + votes / (4 * n_splits * n_patients)
+
+def best_directions(X, labels):
+    """For each labelling, the direction (k, L) that best separates the two kinds of models.
+
+    X (2, T, k) are all models' numbers, scaled to a mean of 0. The best direction is C^-1 v, where
+    v is the difference of the two kinds' means and C the covariance within the kinds (Fisher,
+    Annals of Eugenics 7, 1936).
+    """
+    # v for each labelling, as a sum, not a mean: the length of a direction does not matter
+    v = labels @ (X[0] - X[1])  # (L, k)
+
+    # Each labelling has another C, but all have the same S, the covariance of all models of both
+    # kinds. S does as well. The kinds are equally frequent, so their means lie at v/2 and -v/2,
+    # and S = C + v v' / 4. Apply this to the direction C^-1 v:
+    #
+    #     S C^-1 v = v + v (v'C^-1 v) / 4 = (1 + v'C^-1 v / 4) v
+    #
+    # So C^-1 v is S^-1 v times a positive number: the same direction
+    all_models = np.concatenate(X)  # (2 T, k)
+
+    # From few models S is not precise. It is shrunk towards c I, by a share a (Ledoit & Wolf, J.
+    # Multivariate Analysis 88, 2004). (1 - a) S + a c I is a C that is shrunk likewise, and a
+    # multiple of v v', so the above still holds
+    S = ledoit_wolf(all_models, assume_centered=True)[0]  # (k, k)
+    S += 1e-9 * np.eye(len(S))  # invertible even where nothing varies
+
+    return np.linalg.solve(S, v.T)
 
 
 def vector_attack(unlearned, retrained, labels, n_folds=8):
     """Linear discriminant analysis of vectors (T, k), all numbers at once: accuracies (L, T).
 
-    The trials are divided into n_folds folds, and each fold is classified by what the other seven
-    show. With v the difference of the two kinds' means and C the covariance within the kinds, a
-    model is classified by the side on which it lies along the direction C^-1 v. Both change with
-    the labelling, and 200 covariances would take long. But the covariance S of all models, whatever
-    their kind, gives the same direction. The kinds are equally frequent, since both models of a
-    trial are in one fold, so that (the second line is the Sherman-Morrison formula)
-
-        S = C + v v' / 4
-        S^-1 v = C^-1 v / (1 + v'C^-1 v / 4)
-
-    S is estimated from few models, so it is shrunk, to (1 - a) S + a c I. This equals
-
-        [(1 - a) C + a c I] + (1 - a) v v' / 4
-
-    so Sherman-Morrison applies again, to a C that is shrunk likewise. Only a and c are chosen by S
-    rather than by C.
+    The attack looks for the direction along which the two kinds of models differ most. A model is
+    then classified by the side on which it lies. The trials are divided into n_folds folds, and
+    each fold is classified by what all others show.
     """
     numbers = in_last_decimals(unlearned, retrained)  # (2, T, k)
     n_trials = numbers.shape[1]
-    k = numbers.shape[2]
     accuracies = np.empty(labels.shape)
 
     for fold in range(n_folds):
@@ -3610,14 +3672,8 @@ def vector_attack(unlearned, retrained, labels, n_folds=8):
         deviation = numbers[:, known].std(axis=(0, 1)) + 1e-5  # not 0
         X = (numbers - mean) / deviation  # (2, T, k)
 
-        # One S for all labellings, shrunk (Ledoit & Wolf, J. Multivariate Analysis 88, 2004)
-        all_known = np.concatenate(X[:, known])  # (2 * 7/8 T, k)
-        S = ledoit_wolf(all_known, assume_centered=True)[0]  # (k, k)
-        S += 1e-9 * np.eye(k)  # invertible even where nothing varies
-
-        # A direction for each labelling. v is a sum here, not a mean: its length does not matter
-        v = labels[:, known] @ (X[0, known] - X[1, known])  # (L, k)
-        directions = np.linalg.solve(S, v.T)  # (k, L)
+        # Learn from the known trials
+        directions = best_directions(X[:, known], labels[:, known])  # (k, L)
 
         # Classify the models that were held out: +1 is of the first kind, -1 of the second
         side = np.sign(X[:, held_out] @ directions)  # (2, T/8, L)
@@ -3638,18 +3694,18 @@ class Verdict(NamedTuple):
 def judge(accuracies):
     """The Verdict on an attack with accuracies (L, T): is it better with the truth than with lies?
 
-    p is the share of all labellings, the truth included, with which the attack is at least as
-    accurate as with the truth. p <= 0.01 means at most 2 of 200: the truth itself and one lie. So
-    the truth must beat all lies but one.
+    p is the share of all labellings with which the attack is at least as accurate as with the
+    truth, the truth included. p <= 0.01 means at most 2 of 200: the truth itself and one lie. So an
+    attack catches if it beats, with the truth, all lies but the best one.
     """
-    means = accuracies.mean(axis=1)  # (L,)
-    means = means.round(12)  # equal ones stay equal
-    truth = means[0]
-    lies = np.sort(means[1:])
+    by_labelling = accuracies.mean(axis=1)  # (L,)
+    by_labelling = by_labelling.round(12)  # what is equal but for rounding is equal
+    with_truth = by_labelling[0]
+    with_lies = np.sort(by_labelling[1:])
 
-    p = np.mean(means >= truth)
-    n_allowed = int(LEVEL * len(means))
-    limit = lies[-n_allowed]  # truth > limit exactly if p <= LEVEL
+    p = np.mean(by_labelling >= with_truth)
+    n_allowed = int(LEVEL * len(by_labelling))  # 2 of 200
+    limit = with_lies[-n_allowed]  # the second best lie: with_truth > limit exactly if p <= LEVEL
     return Verdict(accuracies[0], limit, p)
 
 
@@ -3776,19 +3832,23 @@ def stack_seen(column):
 
 def attack_all(trials):
     """The study's table: a row per request and method, means and intervals, limits, verdicts."""
-    rows = {}
+    groups = trials.groupby(["request", "method"], sort=False)
 
-    for key, group in trials.groupby(["request", "method"], sort=False):
+    # What the attacks make of all trials of a method together
+    cases = []  # arguments of attack_both
+    for _, group in groups:
+        cases.append((stack_seen(group.seen), stack_seen(group.target_seen)))
+    verdicts_by_case = on_all_cores(attack_both, cases, quiet=True)
+
+    rows = {}
+    for (key, group), verdicts in zip(groups, verdicts_by_case):
         row = {}
 
         # What was measured in each trial
         for metric in ["seconds", *METRICS]:
             row.update(estimate(metric, group[metric]))
 
-        # What the attacks make of all trials together
-        unlearned = stack_seen(group.seen)
-        retrained = stack_seen(group.target_seen)
-        verdicts = attack_both(unlearned, retrained)
+        # How well the attacks do
         for name, verdict in verdicts.items():
             row.update(estimate(f"{name}_accuracy", verdict.accuracies))
             row[f"{name}_limit"] = verdict.limit
@@ -3831,27 +3891,23 @@ ON_TARGET = 0.05  # a forget accuracy is on target if it is as near as this: one
 def beside_retraining(table):
     """How each row of the table compares with its retraining, the one with the same optimiser.
 
-    caught       by one of the attacks, at least
-    too_high     its forget accuracy is above the retraining's by more than ON_TARGET
-    too_low      or below it by more
-    on_target    neither; a model that has diverged is not on target
-    time         relative to the retraining's
-    points_lost  points of test accuracy by which the retraining is better; 0 if it is not
-    diverged     its weights were not finite, in some trial
+    target_accuracy  the retraining's forget accuracy
+    on_target        its own is within ON_TARGET of that; that of a diverged model is not
+    time             relative to the retraining's
+    points_lost      points of test accuracy by which the retraining is better; 0 if it is not
+    diverged         its weights were not finite, in some trial
     """
     # The row of its retraining, for each row
     keys = [(kind, retraining_of(name)) for kind, name in table.index]
     target = table.loc[keys]
     target.index = table.index
 
-    above = table.forget_accuracy - target.forget_accuracy
-    above = above.round(9)  # one patient of 20 is 0.05, not a little more
+    off = (table.forget_accuracy - target.forget_accuracy).abs()
+    off = off.round(9)  # one patient of 20 is 0.05, not a little more
     lost = target.test_accuracy - table.test_accuracy
     columns = {
-        "caught": table.caught,
-        "too_high": above > ON_TARGET,
-        "too_low": above < -ON_TARGET,
-        "on_target": above.abs() <= ON_TARGET,
+        "target_accuracy": target.forget_accuracy,
+        "on_target": off <= ON_TARGET,
         "time": table.seconds / target.seconds,
         "points_lost": 100 * lost.clip(lower=0),
         "diverged": table.gap_to_retrained.isna(),
@@ -3866,40 +3922,50 @@ def percent_range(low, high):
     return f"{high}%" if low == high else f"{low} to {high}%"
 
 
-def never_caught(beside):
+def never_caught(table):
     """The shortcuts, methods that do not retrain, that no attack has caught on any request."""
-    caught = beside.caught.groupby("method", sort=False).any()
+    caught = table.caught.groupby("method", sort=False).any()
     shortcuts = caught.drop(list(TRAINING))
     return list(shortcuts.index[~shortcuts])
 
 
-def study_headline(beside):
-    """The finding: how many shortcuts are never caught? If it is Newton alone, in what time?"""
-    never = never_caught(beside)
-    if never != [NEWTON]:
-        n_shortcuts = len(METHODS) - len(TRAINING)
-        return f"{len(never)} of {n_shortcuts} shortcuts to retraining are never caught"
+def descent_has_learned(table):
+    """Are the originals trained by descent surely better on the test set than guessing?
 
-    time = beside.time.xs(NEWTON, level="method")  # by request
-    times = percent_range(time.min(), time.max())
-    return f"Only one shortcut is never caught: Newton, in {times} of Newton Retrain's time"
-
-
-def strongest_attack(table):
-    """Accuracy, in each row, of the attack with the smaller p; of the better one if p is equal."""
-    accuracy = table[["attack_accuracy", "vector_accuracy"]].max(axis=1)
-    accuracy = accuracy.mask(table.attack_p < table.vector_p, table.attack_accuracy)
-    return accuracy.mask(table.vector_p < table.attack_p, table.vector_accuracy)
-
-
-def chance_reaches(table):
-    """In words, the limits of both attacks, from the lowest limit to the highest.
-
-    Of models by descent only: those of Newton and Newton Retrain are all equal, and there chance
-    reaches exactly 50%.
+    Naive Deletion leaves an original as it is, so its rows have their accuracy. Guessing is right
+    in 50%: half of the test set is diabetic. The whole 95% interval must lie above that.
     """
-    by_descent = table.index.isin(BY_DESCENT, level="method")
-    limits = table.loc[by_descent, ["attack_limit", "vector_limit"]].to_numpy()
+    originals = table.xs(NAIVE, level="method")
+    return (originals.test_accuracy_low > 0.5).all()
+
+
+MORE_TRAINING = "Try more --epochs or a larger --learning-rate."
+
+
+def study_headline(table):
+    """The finding: how many shortcuts to retraining are never caught; if it is one, which."""
+    if not descent_has_learned(table):
+        accuracies = table.test_accuracy.xs(NAIVE, level="method")  # by request
+        right = percent_range(accuracies.min(), accuracies.max())
+        return f"No verdict: the original models, {right} right, do not clearly beat guessing"
+
+    never = never_caught(table)
+    n_shortcuts = len(METHODS) - len(TRAINING)
+    if not never:
+        return f"All {n_shortcuts} shortcuts to retraining are caught"
+    if len(never) == 1:
+        return f"Of {n_shortcuts} shortcuts to retraining, only {never[0]} is never caught"
+    return f"{len(never)} of {n_shortcuts} shortcuts to retraining are never caught"
+
+
+def limits_of_chance(table):
+    """In words, what chance reaches: from the lowest limit of an attack to the highest.
+
+    Without those of exactly 50%: where all models are equal, as Newton's and Newton Retrain's are,
+    an attack has nothing to go by.
+    """
+    limits = table[["attack_limit", "vector_limit"]].to_numpy()
+    limits = limits[limits > 0.5]
     return percent_range(limits.min(), limits.max())
 
 
@@ -3909,27 +3975,13 @@ def in_words(values, form):
 
 
 def forget_words(table, beside):
-    """Each row's forget accuracy in words: that of a target, on target, too high or too low."""
+    """Each row's forget accuracy in words; "95%, not 0%" where it is off target."""
     words = in_words(table.forget_accuracy, "{:.0%}")
-    is_target = table.index.isin(list(TRAINING), level="method")
-    words = words.mask(is_target, "target " + words)
-    words = words.mask(beside.too_high, words + " high")
-    return words.mask(beside.too_low, words + " low")
+    targets = in_words(beside.target_accuracy, "{:.0%}")
+    return words.where(beside.on_target, words + ", not " + targets)
 
 
-def about_attacks(table):
-    """What "caught" means, how clearly, and what luck would reach."""
-    task = "It must say if a model was retrained."
-    luck = f"luck alone reaches {chance_reaches(table)}."
-    if not table.caught.any():
-        return f"{task}\nCaught: right in more cases;\n{luck}"
-
-    accuracy = strongest_attack(table)[table.caught]
-    right = percent_range(accuracy.min(), accuracy.max())
-    return f"{task}\nCaught: right in {right} of cases;\n{luck}"
-
-
-def study_columns(words, is_bad, names, headings):
+def columns_by_request(words, is_bad, names, headings):
     """A Column per kind of request, with the named methods from top to bottom.
 
     words and is_bad are Series by request and method. A name that is no method has empty cells.
@@ -3942,22 +3994,18 @@ def study_columns(words, is_bad, names, headings):
     return columns
 
 
-def price_columns(beside, names):
-    """Two Columns: time relative to retraining, over the requests; test accuracy lost, at most."""
-    by_method = beside.groupby("method", sort=False)
-    least = by_method.time.min()
-    most = by_method.time.max()
+def time_column(beside, names):
+    """A Column: the time relative to retraining, from the fastest request to the slowest."""
+    by_method = beside.time.groupby("method")
+    least = by_method.min()
+    most = by_method.max()
 
     times = {}
     for name in METHODS:
         times[name] = percent_range(least[name], most[name])
-    lost = in_words(by_method.points_lost.max(), "{:.1f} points").replace("0.0 points", "nothing")
-
-    neutral = pd.Series(0.5, index=list(METHODS)).reindex(names)
-    return [
-        Column("time\nneeded", pd.Series(times).reindex(names), neutral),
-        Column("accuracy\nlost", lost.reindex(names), neutral),
-    ]
+    words = pd.Series(times)
+    neutral = pd.Series(0.5, index=words.index)
+    return Column("fastest to\nslowest", words.reindex(names), neutral.reindex(names))
 
 
 def frame_row(ax, row):
@@ -3968,71 +4016,105 @@ def frame_row(ax, row):
     ax.add_patch(Rectangle(corner, right - left - 0.02, 0.94, **look))
 
 
+def who_leaves(settings):
+    """{kind: heading} of the columns of a grid: how many leave, of how many trained on."""
+    n_train = n_training(settings)
+    n_stay = n_train - settings.forget
+    n_atypical = settings.forget // 4  # they are fewer, so fewer are trained on
+    usual = wrapped(f"{settings.forget:,} of {n_train:,}", 12)
+    fewer = wrapped(f"{n_atypical:,} of {n_stay + n_atypical:,}", 12)
+    return {
+        RANDOM: f"random\n{usual}",
+        CLINIC: f"a clinic\n{usual}",
+        ATYPICAL: f"atypical\n{fewer}",
+    }
+
+
+def name_methods(ax, names):
+    """Name the rows of a grid: the targets in green, and as targets."""
+    shown = []
+    for name in names:
+        if name in TRAINING:
+            name = f"Target: {name}"
+        if name == NEWTON:
+            name = "Newton (all steps)"
+        shown.append(name)
+    ax.set_yticklabels(shown)
+
+    for name, label in zip(names, ax.get_yticklabels()):
+        if name in TRAINING:
+            label.set_color(GREEN)
+
+
 @in_our_style()
 def study_figure(table, settings):
-    """A grid, methods by request: is forget accuracy on target, is the model caught; the price."""
+    """A grid, methods by request: is the model caught, is forget accuracy on target; the time."""
     beside = beside_retraining(table)
 
-    # In words
-    n_train = n_training(settings)
-    n_atypical = settings.forget // 4
-    n_train_atypical = n_train - settings.forget + n_atypical
-    finding = study_headline(beside)
-    explanation = (
-        f"{n_train:,} synthetic patients, seed {settings.seed}; {settings.trials:,} trials. Who "
-        "leaves: random patients, a clinic unlike all others, or atypical patients "
-        f"(of {n_train_atypical:,}), who look like the other diagnosis."
+    # What was found, how to read it, and which rows to frame
+    finding = study_headline(table)
+    explanation = f"Synthetic patients, seed {settings.seed}; {settings.trials:,} trials. "
+    if descent_has_learned(table):
+        framed = never_caught(table)
+        explanation += (
+            "Who leaves: random patients, a clinic unlike all others, or atypical patients, who "
+            "look like the other diagnosis. Green: like the target, a model retrained without them."
+        )
+    else:
+        framed = []
+        explanation += MORE_TRAINING
+
+    # What the three panels show
+    about_attacks = (
+        "Caught: recognised as not retrained,\n"
+        "more often than luck explains (its\n"
+        f"limit: {limits_of_chance(table)} of cases)."
     )
-    headings = {
-        RANDOM: f"{settings.forget:,}\nrandom",
-        CLINIC: f"clinic\nof {settings.forget:,}",
-        ATYPICAL: f"{n_atypical:,}\natypical",
-    }
     about_accuracy = (
-        "Correct predictions for those\n"
-        f"who left. Green: within {100 * ON_TARGET:.0f} points\n"
-        "of the target, even if it is 0%."
+        "Right predictions for those who left.\n"
+        f"Green: within {100 * ON_TARGET:.0f} points of the target,\n"
+        "even if the target is 0%."
     )
-    about_price = "The target's time is 100%.\nTest accuracy lost, on\nthe worst request."
-    notes = [about_accuracy, about_attacks(table), about_price]
+    about_time = "As a share\nof the target's,\nby request."
 
     # The rows: two groups, with an empty row above each for its heading
     names = ["", *BY_DESCENT, " ", *BY_NEWTON]
     groups = {
-        0: "Trained by gradient descent; the target is Full Retrain",
-        1 + len(BY_DESCENT): "Trained by Newton's method; the target is Newton Retrain",
+        0: "Trained by gradient descent; compared with Full Retrain",
+        1 + len(BY_DESCENT): "Trained by Newton's method; compared with Newton Retrain, time too",
     }
 
     # The cells
-    accuracies = study_columns(forget_words(table, beside), ~beside.on_target, names, headings)
+    headings = who_leaves(settings)
     verdicts = table.caught.map({True: "caught", False: "not caught"})
-    attacks = study_columns(verdicts, table.caught, names, headings)
-    prices = price_columns(beside, names)
+    attacks = columns_by_request(verdicts, table.caught, names, headings)
+    forget = forget_words(table, beside)
+    accuracies = columns_by_request(forget, ~beside.on_target, names, headings)
+    times = [time_column(beside, names)]
 
     # Draw
-    widths = [3.2, 3.2, 2.35]
+    widths = [2.8, 3.7, 1.15]
     fig, axes = new_figure(7.9, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
-    titles = ["Forget accuracy", "Does an attack catch it?", "What does it cost?"]
-    for ax, title, note, columns in zip(axes, titles, notes, [accuracies, attacks, prices]):
+    panels = [
+        ("Caught by an attack?", about_attacks, attacks),
+        ("Forget accuracy on target?", about_accuracy, accuracies),
+        ("Time", about_time, times),
+    ]
+    for ax, (title, note, columns) in zip(axes, panels):
         draw_table(ax, names, columns, VERDICTS)
         ax.set_title(title, pad=10)
         ax.xaxis.set_label_position("top")
         ax.set_xlabel(note, loc="left", size=11, color=GREY, labelpad=10)
         for cell in ax.texts:
-            cell.set_size(11)  # or "target 100%" would not fit
+            cell.set_size(11)  # or "100%, not 60%" would not fit
 
-    # Names: the targets in green; what is never caught in bold, with a frame
-    never = never_caught(beside)
-    shown = ["Newton (all steps)" if name == NEWTON else name for name in names]
-    axes[0].set_yticklabels(shown)
-    labels = axes[0].get_yticklabels()
-    for row, (name, label) in enumerate(zip(names, labels)):
-        if name in TRAINING:
-            label.set_color(GREEN)
-        if name in never:
-            label.set_weight("bold")
-            for ax in axes:
-                frame_row(ax, row)
+    # Names of the rows; what is never caught is bold, and framed
+    name_methods(axes[0], names)
+    for name in framed:
+        row = names.index(name)
+        axes[0].get_yticklabels()[row].set_weight("bold")
+        for ax in axes:
+            frame_row(ax, row)
 
     # Headings of the groups: they reach into the next panel, so they are drawn on top of it
     for row, heading in groups.items():
@@ -4047,9 +4129,8 @@ STUDY_LEGEND = """
 reads     the rows it needs: retain (who stay), forget (who leave), or both
 one, all  accuracy of an attack in %, 50 is a coin toss: U-LiRA, on one logit at
           a time; linear discriminant analysis, on all logits and the weights
-*         caught: it does better than chance, which reaches {} for
-          models trained by descent. A perfect method is caught by one of the
-          two attacks in up to {:.0%} of cases
+*         caught: it does better than chance, whose limit is {}.
+          A perfect method is caught by one of the attacks in up to {:.0%} of cases
 lost      points of test accuracy lost against retraining by the same optimiser
 time      relative to that retraining (both: on the worst of the requests)
 """
@@ -4061,18 +4142,33 @@ def starred(accuracies, p):
     return (100 * accuracies).map("{:.0f}".format) + star
 
 
+def study_finding(table):
+    """The headline, with what forget accuracy makes of it or, where nothing was learned, advice."""
+    if not descent_has_learned(table):
+        return (
+            f"{study_headline(table)}. Trained by gradient descent, they have learned nothing that "
+            f"could be forgotten. {MORE_TRAINING}"
+        )
+
+    # What does forget accuracy say about those that are caught?
+    beside = beside_retraining(table)
+    n_caught = table.caught.sum()
+    n_on_target = (table.caught & beside.on_target).sum()
+
+    # What does Newton save?
+    times = beside.time.xs(NEWTON, level="method")  # by request
+    time = percent_range(times.min(), times.max())
+
+    return (
+        f"{study_headline(table)}. Of the {n_caught} cases that are caught, forget accuracy is on "
+        f"target in {n_on_target}. Newton takes {time} of Newton Retrain's time."
+    )
+
+
 def study_page(table, apart):
     """The study in tables; apart: see optima_apart."""
     beside = beside_retraining(table)
     by_method = beside.groupby("method", sort=False)
-
-    # The finding, and what accuracy makes of it
-    n_caught = beside.caught.sum()
-    n_on_target = (beside.caught & beside.on_target).sum()
-    finding = wrapped(
-        f"{study_headline(beside)}. Of the {n_caught} cases that are caught, forget accuracy is on "
-        f"target in {n_on_target}."
-    )
 
     # A row per method
     methods = {("", "reads"): pd.Series(READS)}
@@ -4104,8 +4200,8 @@ def study_page(table, apart):
     requests.index = requests.index.str.ljust(36)
 
     false_alarms = 2 * LEVEL  # at most: each attack has its own
-    legend = STUDY_LEGEND.format(chance_reaches(table), false_alarms)
-    lines = [finding, "", methods.to_string(), legend, requests.to_string()]
+    legend = STUDY_LEGEND.format(limits_of_chance(table), false_alarms)
+    lines = [wrapped(study_finding(table)), "", methods.to_string(), legend, requests.to_string()]
     for name, has_diverged in by_method.diverged.any().items():
         if has_diverged:
             lines.append(f"{name} diverged.")

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import COMMANDS, ROOT, numbers
+from joblib import parallel_config
 from scipy.stats import norm
 from test_claims import scores_of_seed
 
@@ -116,9 +117,16 @@ def requests_rows():
 STUDY_HEADING = ["method", "reads", *mu.KINDS, *(f"gap: {kind}" for kind in mu.KINDS)]
 
 
+def strongest_attack(table):
+    """Accuracy, in each row, of the attack with the smaller p; of the better one if p is equal."""
+    accuracy = table[["attack_accuracy", "vector_accuracy"]].max(axis=1)
+    accuracy = accuracy.mask(table.attack_p < table.vector_p, table.attack_accuracy)
+    return accuracy.mask(table.vector_p < table.attack_p, table.vector_accuracy)
+
+
 def study_rows():
     """How often the stronger attack is right, bold where the method is caught; then the gaps."""
-    strongest = mu.strongest_attack(study())
+    strongest = strongest_attack(study())
     rows = []
     for name in mu.METHODS:
         row = [name, mu.READS[name]]
@@ -324,8 +332,7 @@ def test_the_verdicts_and_times_of_the_long_experiments():
 
     # "mostly with the right forget accuracy"
     beside = mu.beside_retraining(study())
-    is_right = ~(beside.too_high | beside.too_low)
-    assert is_right[beside.caught].mean() > 0.6
+    assert beside.on_target[study().caught].mean() > 0.6
 
     # Relative to a full retrain
     seconds = study().seconds.unstack(0)
@@ -345,7 +352,9 @@ def test_with_eight_decimals_no_verdict_changes(monkeypatch):
     """The script says so of four seeds; this is one of them."""
     usual = study().caught
     monkeypatch.setattr(mu, "DECIMALS", 8)
-    pd.testing.assert_series_equal(mu.attack_all(trials()).caught, usual)
+    with parallel_config("sequential"):  # other processes have their own DECIMALS
+        found = mu.attack_all(trials()).caught
+    pd.testing.assert_series_equal(found, usual)
 
 
 def test_what_a_certificate_permits():
