@@ -2007,7 +2007,7 @@ def numbers_if_possible(column):
         return column
     words = column.astype(str).str.strip().str.casefold()
     is_missing = column.isna() | words.isin(MISSING_NUMBER)
-    numbers = pd.to_numeric(words.mask(is_missing), errors="coerce")  # a word becomes NaN
+    numbers = pd.to_numeric(words, errors="coerce")  # a word becomes NaN
 
     # Unless all words but these are numbers, it is a column of words
     is_number = numbers[~is_missing].notna()
