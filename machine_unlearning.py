@@ -579,7 +579,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         """A ConvergenceWarning if the weights are not finite."""
         if not np.isfinite(self.weights_).all():
             message = "the weights are not finite any more: a smaller step size may help"
-            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)  # who called descend, unlearn
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -1135,8 +1135,8 @@ def draw_patients(ax, data, positions, look):
     look = size_for(len(positions), look)
     labels = data.train.y[positions]
     for label, class_look in enumerate(CLASS_LOOKS):
-        of_class = data.features.iloc[positions[labels == label]].to_numpy()  # (m, 2)
-        ax.scatter(of_class[:, 0], of_class[:, 1], **{**class_look, **look})
+        places = data.features.iloc[positions[labels == label]].to_numpy()  # (m, 2)
+        ax.scatter(places[:, 0], places[:, 1], **class_look, **look)
 
 
 def draw_marks(ax, data, positions, look):
