@@ -4310,29 +4310,36 @@ class Sisa:
         return np.mean(probabilities, axis=0)
 
 
-# ---- Certified removal, from a model that is convex ---------------------------------------------
+# ---- Certified removal, for a convex objective --------------------------------------------------
 
 
 class CertifiedHead:
-    """Logistic regression w (h,) on random tanh features, trained with noise b.
+    """Logistic regression w (h,) on h random features, trained with noise b.
 
         w = argmin sum log(1 + exp(-s x.w)) + LAMBDA n / 2 |w|^2 + b.w,    b ~ N(0, SIGMA^2 I)
 
-    The sum is over n rows, with features x (h,), and s = 1 for the diabetic, -1 for the healthy.
+    The sum is over n rows, with features x (h,), and s = 1 for the diabetic, -1 for the healthy. w
+    is the last layer of a network, its head. The hidden layer that makes the features is random and
+    never trained: nobody has shaped it, and the objective is convex. The noise is a random vector,
+    drawn once, before training.
 
-    A removal is one Newton step. It leaves a gradient that retraining would not have; spent is an
-    upper bound on its norm. While spent <= allowed, the noise hides it, and w is certified:
-    whatever is seen of it is at most e^EPSILON (2.7) times likelier, or less likely, than after
-    retraining, except with probability DELTA. Guo, Goldstein, Hannun, van der Maaten, ICML 2020,
-    arXiv 1911.03030.
+    A removal is one Newton step. It leaves a trace: a gradient that retraining would not have.
+    spent is an upper bound on the norm of all traces so far. While spent <= allowed, the noise
+    hides them, and w is certified: whatever is seen of w is at most e^EPSILON (2.7) times likelier,
+    or less likely, than after retraining, except with probability DELTA. A removal that would
+    exceed the limit forces a retrain, with new noise. Guo, Goldstein, Hannun, van der Maaten, ICML
+    2020, arXiv 1911.03030.
 
-    The certificate is about an observer of one version: the next one has the same noise. And its
-    proof compares densities over all noise b, while here b also decides when to retrain, because
-    spent is computed from w. If some values of b would by now have forced a retrain and others not,
-    then a head that was not retrained carries information about its b, and the bound fails. With
-    seed 42, the clinic's first retrain is forced at request 45 to 57, depending on b. At requests
-    at which practically no b would force one, the certificate stands. A remedy is to fix the
-    retrains before the noise is drawn.
+    The promise has three conditions:
+
+    1. One version is seen, not two: they have the same noise, and in their difference it cancels.
+    2. Nobody leaves because of what an earlier version has shown.
+    3. The noise does not decide when to retrain. Here it does: spent is computed from w, and w
+       depends on b. With seed 42, the clinic's first retrain is forced at request 45 to 57,
+       depending on b. So a head that is not retrained by request 50 cannot have just any noise,
+       as the proof assumes: much of it is ruled out, and w tells of that. The promise holds as
+       long as practically no noise would have forced a retrain. A remedy is to fix the retrains
+       before the noise is drawn.
     """
 
     EPSILON = 1.0
@@ -4374,7 +4381,7 @@ class CertifiedHead:
         return (V.T * (p * (1 - p))) @ V + self.LAMBDA * len(V) * np.eye(len(self.w))
 
     def residual(self, rows):
-        """Norm of the gradient that is left: 0 if trained on exactly these rows."""
+        """Norm of the trace that is really there: 0 if trained on exactly these rows."""
         V = self.signed_features(rows)
         return np.linalg.norm(self.gradient(V) + self.b)
 
@@ -4391,31 +4398,36 @@ class CertifiedHead:
         return self
 
     def remove(self, leavers, left, rng):
-        """A new head without the leavers: one Newton step, or, where it costs too much, a retrain.
+        """A new head without the leavers: one Newton step or, where it costs too much, a retrain.
 
-        left are the rows that stay.
+        left: the rows that stay.
         """
-        head = copy.copy(self)
-
-        # The gradient on all rows, noise included, was 0 or nearly so. Without the leavers' part,
-        # minus that part is left
+        # At w, the gradient of all rows and the noise add up to nearly 0. Without the leavers,
+        # minus their part is left, and one Newton step removes most of it
         V = self.signed_features(left)
         g = -self.gradient(self.signed_features(leavers))
         step = -np.linalg.solve(self.hessian(V), g)
+        spent = self.spent + self.largest_trace(V, step)
 
-        # How much gradient this step leaves, at most. It leaves the integral over t from 0 to 1 of
-        # (H(w + t step) - H(w)) step, where p (1 - p) of a row x changes by at most
-        # GAMMA t |x.step|, and t integrates to 1/2. The paper has no 1/2, nor has this: the bound
-        # is loose by a factor of two at least
-        cost = self.GAMMA * np.linalg.norm(V, 2) * np.linalg.norm(step) * np.linalg.norm(V @ step)
-
-        head.was_retrained = self.spent + cost > self.allowed
+        head = copy.copy(self)
+        head.was_retrained = spent > self.allowed
         if head.was_retrained:
             head.fit(left, self.draw_noise(rng))
         else:
             head.w = self.w + step
-            head.spent = self.spent + cost
+            head.spent = spent
         return head
+
+    def largest_trace(self, V, step):
+        """The norm of the trace that a Newton step (h,) leaves, at most; V (n, h): those who stay.
+
+        There would be none if the Hessian stayed the same along the step. It changes, because
+        p (1 - p) of a row x changes by up to GAMMA |x.step|, which is at most GAMMA |step|, since
+        |x| <= 1. So the trace is at most |V| GAMMA |step| |V step|. Integrated along the step it is
+        even half of that; the paper leaves this out, and so does this.
+        """
+        norm = np.linalg.norm
+        return self.GAMMA * norm(V, 2) * norm(step) * norm(V @ step)
 
     def retrained(self, left):
         """A head trained on the rows that are left, with the same noise."""
@@ -4478,7 +4490,7 @@ def one_by_one(kind, settings):
 
         # Each strategy answers
         seconds = {}
-        retrained, seconds[RETRAIN] = answer(train_by_descent, left, settings)
+        full_retrained, seconds[RETRAIN] = answer(train_by_descent, left, settings)
         sisa, seconds[SISA] = answer(sisa.remove, asked - 1)
         newton_retrained, seconds[NEWTON_RETRAIN] = answer(train_by_newton, left, settings)
         request = Request(newton_model, left, leaver, settings)
@@ -4486,24 +4498,22 @@ def one_by_one(kind, settings):
         head, seconds[HEAD] = answer(head.remove, leaver, left)
         heads.append(head)
 
-        # How far is each one from a model of its own kind that is retrained at this request?
+        # How far is each one from its target, a model of its own kind that is retrained now?
         gone = forget.X[:asked]
-        second = train_by_newton(left, settings, rng)
+        another = train_by_newton(left, settings, rng)
         gaps = {
-            NEWTON_RETRAIN: gap_to_retrained(newton_retrained, second, gone),
+            NEWTON_RETRAIN: gap_to_retrained(newton_retrained, another, gone),
             NEWTON: gap_to_retrained(newton_model, newton_retrained, gone),
             HEAD: gap_to_retrained(head, head.retrained(left), gone),
-            RETRAIN: np.nan,
-            SISA: np.nan,
         }
-        if asked % 4 == 0:  # not always, since to train these second models takes long
-            second = train_by_descent(left, settings, rng)
-            gaps[RETRAIN] = gap_to_retrained(retrained, second, gone)
+        if asked % 4 == 0:  # these two are checked less often, since their targets take long
+            another = train_by_descent(left, settings, rng)
+            gaps[RETRAIN] = gap_to_retrained(full_retrained, another, gone)
             gaps[SISA] = gap_to_retrained(sisa, sisa.retrained(), gone)
 
         # Note it down
         for name in STRATEGIES:
-            entry = Entry(kind, name, asked, seconds[name], gaps[name])
+            entry = Entry(kind, name, asked, seconds[name], gaps.get(name, np.nan))
             if name == HEAD:
                 entry = entry._replace(
                     spent=head.spent,
@@ -4522,11 +4532,11 @@ ONE_POINT = 0.01  # of probability: a larger gap is off target
 def summarise_ledger(ledger):
     """A row per request and strategy.
 
-    time         of all requests, relative to a retrain by descent at each of them
+    time         of all requests, relative to Full Retrain's
     largest_gap  to the target
-    measured     the number of requests at which the gap was measured
-    elsewhere    at how many of these the model is another one than its target
-    off_target   at how many it is even off target, by more than ONE_POINT
+    measured     the number of checks, that is, of requests at which the gap was measured
+    elsewhere    in how many checks the model is another one than its target
+    off_target   in how many it is even more than ONE_POINT away from it
     """
     ledger = ledger.assign(
         elsewhere=ledger.gap_to_retrained > SAME_OPTIMUM,
@@ -4544,30 +4554,68 @@ def summarise_ledger(ledger):
     return pd.DataFrame(columns)
 
 
+# ---- The certificate, and other noise -----------------------------------------------------------
+
+
+def try_other_noise(kind, settings, head, n_others=20):
+    """The account of a head after the same requests, had it been trained with other noise.
+
+    A list with an array per noise: spent, in shares of allowed, before all requests and after each
+    one. If a request forces a retrain, the array ends before it.
+    """
+    request_rows = make_request(kind, settings)
+    n_asked = len(request_rows.forget.y)
+    everybody = stack(request_rows.forget, request_rows.retain)
+    rng = np.random.RandomState([settings.seed, 98])
+
+    accounts = []
+    for _ in range(n_others):
+        other = copy.copy(head).fit(everybody, head.draw_noise(rng))
+        shares = [0]
+        for asked in range(1, n_asked + 1):
+            leaver = everybody.at(slice(asked - 1, asked))
+            left = everybody.at(slice(asked, None))
+            other = other.remove(leaver, left, rng)
+            if other.was_retrained:
+                break
+            shares.append(other.spent / other.allowed)
+        accounts.append(np.array(shares))
+    return accounts
+
+
 class Certificate(NamedTuple):
     """What a sequence of removals has cost a certified head."""
 
     forced: list  # the requests at which a retrain was forced
     n_within: int  # removals within the budget
     largest_share: float  # largest residual / spent of these; NaN if n_within is 0
+    n_certified: int  # removals before the first at which some noise forces a retrain
 
 
-def check_certificate(ledger, kind):
-    """The Certificate of a kind of request."""
+def check_certificate(ledger, accounts, kind):
+    """The Certificate of a kind of request; accounts, by kind, are those of try_other_noise."""
     head = ledger[(ledger.request == kind) & (ledger.method == HEAD)]
-    forced = head.asked[head.retrained == 1]
+    forced = list(head.asked[head.retrained == 1])
     within = head[head.retrained == 0]
     shares = within.residual / within.spent
-    return Certificate(list(forced), len(within), shares.max())
+
+    # How many removals does each noise hide, until it forces a retrain?
+    n_hidden = [len(spent) - 1 for spent in accounts[kind]]  # 1: before the first request
+    n_hidden.append(forced[0] - 1 if forced else len(head))  # the head's own noise
+    return Certificate(forced, len(within), shares.max(), min(n_hidden))
 
 
 # ---- What a removal gives away ------------------------------------------------------------------
-# The certificate is about an observer of one version of the head. Here somebody holds two, from
-# before and after a removal. Both have the same noise, so it cancels. Bertran et al., NeurIPS 2024,
-# arXiv 2405.20272.
+# Each removal makes a new version of the head. The certificate is about an observer of one version.
+# Here somebody holds two, from before and after a removal, and computes who has left. Both have the
+# same noise, so it cancels in their difference. Bertran et al., NeurIPS 2024, arXiv 2405.20272.
 #
 # The observer has public rows: other people than the hospital's, but as many of each kind as the
 # hospital has left. The guess to compare with sees no head, but the same public rows.
+#
+# What defeats this observer: to publish one version only, or new noise for each version. But new
+# noise means a retrain each time, and the mean of many such versions has hardly any noise. With
+# several leavers between two versions, the observer finds them less well.
 
 # Leavers between two versions if only every fifth version is published. For random patients this
 # blurs what is revealed; of a clinic's, two versions then tell little more than a guess, or less
@@ -4586,34 +4634,51 @@ def possible_patients():
 def recover(before, after, public, n_leavers):
     """The n_leavers of possible_patients() whose removal explains best how a head has changed.
 
-    A removal moves w by H^-1 (LAMBDA w + gradient of the leaver's loss), as in
-    CertifiedHead.remove. The observer lacks H, but that of public rows is nearly the same. Reads no
-    row of the hospital.
+    before and after are two versions of the head. No row of the hospital is read.
 
-    The search is greedy, one leaver after the other. Then the oldest choice is taken back and made
-    again, given the others, twice for each leaver: coordinate descent.
+    1. A removal moves w by H^-1 (LAMBDA w + gradient of the leaver's loss): see
+       CertifiedHead.remove. The observer lacks H, but the public rows have nearly the same.
+    2. So the move of each candidate can be computed. Those that add up to the change are chosen,
+       one after the other.
+    3. Then each is chosen again, given the others, twice (coordinate descent).
     """
-    # How would the removal of each candidate move w?
+    # How would the removal of each of N candidates move w?
     candidates = possible_patients()
     V = before.signed_features(candidates)  # (N, h)
     p_wrong = sigmoid(-V @ before.w)  # (N,)
     gradients = before.LAMBDA * before.w - p_wrong[:, None] * V  # (N, h)
-    H = before.hessian(before.signed_features(public))
+    H = before.hessian(before.signed_features(public))  # (h, h)
     moves = np.linalg.solve(H, gradients.T).T  # (N, h)
 
-    # Choose (a single leaver is just chosen three times)
+    # Choose the move that is nearest to what the others leave unexplained
+    n_choices = 3 * n_leavers if n_leavers > 1 else 1  # one without others is chosen once
     unexplained = after.w - before.w
     chosen = []
-    for _ in range(3 * n_leavers):
-        if len(chosen) == n_leavers:  # all are chosen: take the oldest choice back
-            taken_back = chosen.pop(0)
-            unexplained = unexplained + moves[taken_back]
+    for _ in range(n_choices):
+        if len(chosen) == n_leavers:  # all are chosen: choose the oldest again
+            oldest = chosen.pop(0)
+            unexplained = unexplained + moves[oldest]
         distances = ((moves - unexplained) ** 2).sum(axis=1)  # (N,)
-        best = np.argmin(distances)
-        unexplained = unexplained - moves[best]
-        chosen.append(best)
+        nearest = np.argmin(distances)
+        unexplained = unexplained - moves[nearest]
+        chosen.append(nearest)
 
     return candidates.at(chosen)
+
+
+def guess_leavers(similar, n_leavers, rng):
+    """Who has left, guessed without a head, from people who are like those who leave.
+
+    One leaver is guessed to be average, which has the smallest errors. Several are guessed as that
+    many of the similar people: since the guess is then matched with the leavers, different people
+    have smaller errors than as many averages.
+    """
+    drawn = rng.choice(len(similar.y), n_leavers, replace=False)
+    guess = similar.at(drawn)
+    if n_leavers > 1:
+        return guess
+    average = similar.X.mean(axis=0, keepdims=True)  # (1, 2)
+    return Rows(average, guess.y)
 
 
 def matched(rows, leavers):
@@ -4632,41 +4697,35 @@ OBSERVED = [  # columns of what the observer achieves; a diagnosis is 1 if diabe
 def observe(kind, settings, heads, n_leavers):
     """Who left, whom the observer finds and whom a guess names: a row of OBSERVED per leaver.
 
-    Two versions of the head are compared at a time, n_leavers apart. Where one between them was
-    retrained with fresh noise, the observer does not try.
+    heads are all versions of the head. Two of them are compared at a time, n_leavers apart; if a
+    retrain with new noise lies between them, the observer does not try.
     """
     request_rows = make_request(kind, settings)
     forget = request_rows.forget
-    retain = request_rows.retain
+    n_asked = len(forget.y)
+    n_retain = len(request_rows.retain.y)
 
-    # Public rows: people like those who stay, and people like those who leave
+    # Public rows: people like those who leave, and people like those who stay
     rng = np.random.RandomState([settings.seed, 99])  # the observer's own
-    like_retain = standardised(make_patients(len(retain.y), rng))
-    like_forget = draw_leavers(kind, len(forget.y), rng)
+    like_retain = standardised(make_patients(n_retain, rng))
+    like_forget = draw_leavers(kind, n_asked, rng)
     public = stack(like_forget, like_retain)
-    typical = like_forget.X.mean(axis=0, keepdims=True)
 
     tables = []
-    for end in range(n_leavers, len(forget.y) + 1, n_leavers):
+    for end in range(n_leavers, n_asked + 1, n_leavers):
         start = end - n_leavers
         new_heads = heads[start + 1 : end + 1]
         if any(head.was_retrained for head in new_heads):
             continue
 
-        # Who left, and whom the two versions reveal
         leavers = forget.at(slice(start, end))
         public_left = public.at(slice(end, None))  # as many of each kind as the hospital has
         found = recover(heads[start], heads[end], public_left, n_leavers)
+        guess = guess_leavers(like_forget, n_leavers, rng)
 
-        # Without a head, one leaver is best guessed as the average of their kind. Several are
-        # matched with the guess, so five different people have smaller errors than five averages
-        guess = like_forget.at(rng.choice(len(forget.y), n_leavers, replace=False))
-        if n_leavers == 1:
-            guess = Rows(typical, guess.y)
-
-        columns = [in_units(leavers), in_units(matched(found, leavers))]
-        columns.append(in_units(matched(guess, leavers)))
-        table = pd.concat(columns, axis=1)
+        # A row per leaver, with all three side by side
+        parts = [leavers, matched(found, leavers), matched(guess, leavers)]
+        table = pd.concat([in_units(part) for part in parts], axis=1)
         table.columns = OBSERVED
         tables.append(table)
 
@@ -4692,16 +4751,19 @@ def closer_than_a_guess(observed):
 
 
 def run_sequence(kind, settings):
-    """(ledger, {leavers at a time: whom the observer finds}) of a kind of request."""
+    """A kind of request: (ledger, {leavers at a time: whom the observer finds}, other accounts)."""
     ledger, heads = one_by_one(kind, settings)
     observed = {}
     for n_leavers in (1, BATCH):
         observed[n_leavers] = observe(kind, settings, heads, n_leavers)
-    return ledger, observed
+    return ledger, observed, try_other_noise(kind, settings, heads[0])
 
 
 def run_sequences(settings):
-    """The ledger of all requests, and {(kind, leavers at a time): whom the observer finds}."""
+    """Both kinds: (ledger, {(kind, leavers at a time): whom the observer finds}, {kind: accounts}).
+
+    accounts: of the head with other noise, see try_other_noise.
+    """
     start = time.perf_counter()
     cases = [(kind, settings) for kind in SEQUENCES]
     results = on_all_cores(run_sequence, cases, settings.quiet)
@@ -4709,14 +4771,16 @@ def run_sequences(settings):
 
     ledgers = []
     observed = {}
-    for kind, (ledger, by_n_leavers) in zip(SEQUENCES, results):
+    accounts = {}
+    for kind, (ledger, by_n_leavers, accounts_of_kind) in zip(SEQUENCES, results):
         ledgers.append(ledger)
+        accounts[kind] = accounts_of_kind
         for n_leavers, people in by_n_leavers.items():
             observed[kind, n_leavers] = people
-    return pd.concat(ledgers, ignore_index=True), observed
+    return pd.concat(ledgers, ignore_index=True), observed, accounts
 
 
-# ---- How the sequence is shown -------------------------------------------------------------------
+# ---- How the sequence is shown ------------------------------------------------------------------
 
 
 def whose_data(settings):
@@ -4736,205 +4800,224 @@ def in_points(gap):
     return "0" if gap <= SAME_OPTIMUM else points(gap)
 
 
+SHORTCUTS = [SISA, NEWTON, HEAD]
+BY_WHAT = {  # how each strategy answers a request, for the figure
+    RETRAIN: "from scratch, by descent",
+    NEWTON_RETRAIN: "from scratch, by Newton",
+    SISA: "retrains one of five parts",
+    NEWTON: "goes on from its weights",
+    HEAD: "simpler: one layer, with noise",
+}
+TARGETS = {  # what each strategy is compared with: a model of its own kind, retrained
+    RETRAIN: "is a target itself",
+    NEWTON_RETRAIN: "is a target itself",
+    SISA: "SISA, retrained",
+    NEWTON: "Newton Retrain",
+    HEAD: "head, retrained\n(same noise)",
+}
+
+
 def sequential_finding(summary):
-    """What Newton saves, and whose requests, if any, it leaves off target."""
-    rows = summary.xs(NEWTON, level="method")
-    times = percent_range(rows.time.min(), rows.time.max())
-    finding = f"Newton takes {times} of Full Retrain's time;"
+    """What the shortcuts save, and which of them are ever off target."""
+    of_shortcuts = summary.index.get_level_values("method").isin(SHORTCUTS)
+    shortcuts = summary[of_shortcuts]
+    longest = percent(shortcuts.time.max(), 0)
+    n_off = shortcuts.off_target.groupby("method").sum()
+    off = list(n_off.index[n_off > 0])
 
-    n_off = rows.off_target.sum()
-    n_measured = rows.measured.sum()
-    if n_off == 0:
-        return f"{finding} none of {n_measured} checks fails"
-    if n_off == rows.off_target[CLINIC]:
-        return f"{finding} for a clinic, {n_off} of {rows.measured[CLINIC]} checks fail"
-    return f"{finding} {n_off} of {n_measured} checks fail"
-
-
-LIGHT = "#dddddd"  # no verdict: two targets differ
-
-
-def colors_of_gaps(entries):
-    """The colour of each gap in a ledger: on target, off target, or what two retrains differ by."""
-    is_target = entries.method.isin(list(TRAINING))
-    off_target = entries.gap_to_retrained > ONE_POINT
-    colors = pd.Series(GREEN_TINT, index=entries.index)
-    colors[off_target] = RED
-    colors[off_target & is_target] = LIGHT
-    return colors
+    verdict = f"{len(off)} of {len(SHORTCUTS)} are at times off target"
+    if not off:
+        verdict = "all stay on target"
+    elif len(off) == 1:
+        name = "the head" if off == [HEAD] else off[0]
+        verdict = f"only {name} is ever off target"
+    return f"Shortcuts take up to {longest} of retraining's time; {verdict}"
 
 
-def draw_requests(ax, entries, summary):
-    """A row per strategy, a box per gap that was measured; beside it, how many are off target."""
-    measured = entries.dropna(subset="gap_to_retrained")
-    colors = colors_of_gaps(measured)
-    for name, row_entries in measured.groupby("method", sort=False):
-        # A box reaches back to the measurement before
-        asked = row_entries.asked.to_numpy()
-        widths = np.diff(asked, prepend=0)
-        row = STRATEGIES.index(name)
-        thin = min(0.3, 24 / len(asked))  # or the lines between would hide many boxes
-        look = {"height": 0.7, "edgecolor": "white", "linewidth": thin}
-        ax.barh(row, widths, left=asked - widths, color=colors[row_entries.index], **look)
-
-    beside = ax.get_yaxis_transform()  # x in widths of the panel, y in rows
-    ax.text(1.04, -0.75, "off target", transform=beside)
-    for row, name in enumerate(STRATEGIES):
-        words = f"{summary.off_target[name]} of {summary.measured[name]}"
-        color = INK
-        weight = "normal"
-        if name in TRAINING:
-            words = "the target"
-            color = GREY
-        elif summary.off_target[name] > 0:
-            color = RED
-            weight = "bold"
-        ax.text(1.04, row, words, transform=beside, color=color, weight=weight, va="center")
-
-    ax.set_xlim(0, entries.asked.max())
-    ax.set_xlabel("patients who have asked")
-    ax.locator_params(axis="x", nbins=5)
-    ax.tick_params(axis="y", length=0)
-    ax.spines[["left", "bottom"]].set_visible(False)
-
-
-def draw_times(ax, time):
-    """A bar per strategy, as long as its time for the slower kind of request; Newton's is dark."""
-    by_method = time.groupby("method", sort=False)
+def draw_times(ax, time, names):
+    """A bar per strategy, as long as its time for the slower kind of request; in words, both."""
+    by_method = time.groupby("method")
+    shortest = by_method.min()
     longest = by_method.max()
-    words = {}
-    for name, shortest in by_method.min().items():
-        words[name] = percent_range(shortest, longest[name])
+    words = {name: percent_range(shortest[name], longest[name]) for name in names}
 
-    colors = [INK if name == NEWTON else PALE for name in STRATEGIES]
-    ax.barh(range(len(STRATEGIES)), longest, height=0.7, color=colors)
+    ax.barh(range(len(names)), longest[names], height=0.6, color=PALE)
     name_rows(ax, pd.Series(words))
     for text in ax.texts:
         text.set_color(INK)
     ax.set_xlim(0, longest.max())
-    ax.set_xticks([])
+    ax.set_ylim(len(names) - 0.5, -0.5)  # as tall as the grid beside it
+    ax.set_xticks([longest.max() / 2], ["Full Retrain: 100%"])
+    ax.tick_params(axis="x", length=0, labelbottom=False, labeltop=True)
     ax.spines["bottom"].set_visible(False)
+
+    # A name, and how it answers below it
+    rows = np.arange(len(names))
+    ax.set_yticks(rows - 0.18, names)
+    answers = [BY_WHAT[name] for name in names]
+    ax.set_yticks(rows + 0.18, answers, minor=True, color=GREY, size=11)
+    ax.tick_params(axis="y", which="both", length=0)
+
+
+def off_target_column(heading, summary, names):
+    """In how many checks a shortcut is off target; of retraining, how often two models differ."""
+    words = []
+    tints = []  # of VERDICTS
+    for name in names:
+        n_off = summary.off_target[name]
+        n_checks = f"{n_off} of {summary.measured[name]} checks"
+        if name in TRAINING:
+            words.append(f"two of them differ\nin {n_checks}" if n_off > 0 else "two of them agree")
+            tints.append(0.5)
+        else:
+            words.append(n_checks if n_off > 0 else "never")
+            tints.append(float(n_off > 0))
+    return Column(heading, words, tints, width=1.2)
 
 
 @in_our_style()
-def sequential_figure(ledger, summary, settings):
-    """The time of all answers; for either kind of request, at each one, is it the target?"""
-    explanation = (
-        f"{whose_data(settings)}. Off target: predictions for those who have asked are more than 1 "
-        "point of probability away from a retrained model of the same kind. A box is one check."
-    )
+def sequential_figure(summary, settings):
+    """What each strategy costs, and how often it is off its own target."""
+    names = [*TRAINING, *SHORTCUTS]
     finding = sequential_finding(summary)
-    widths = [1, 1.2, 1.2]
-    fig, axes = new_figure(4.6, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
+    explanation = (
+        f"{whose_data(settings)}; {settings.forget:,} ask one by one. Off target: predictions for "
+        "those who have asked are over 1 point of probability from the target's, on average. No "
+        "attack is tried."
+    )
+    fig, axes = new_figure(5.2, finding, explanation, 1, 2, width_ratios=[1, 3])
 
-    draw_times(axes[0], summary.time)
-    axes[0].set_title("Time for all requests")
-    for kind, ax in zip(SEQUENCES, axes[1:]):
-        draw_requests(ax, ledger[ledger.request == kind], summary.loc[kind])
-        ax.set_title(SEQUENCES[kind].capitalize())
+    draw_times(axes[0], summary.time, names)
+    axes[0].set_title("Time for all requests", pad=10)
 
-    axes[0].set_yticklabels(["SISA (ensemble)" if name == SISA else name for name in STRATEGIES])
-    axes[0].get_yticklabels()[STRATEGIES.index(NEWTON)].set_weight("bold")
-
-    marks = [
-        Patch(color=GREEN_TINT, label="on target"),
-        Patch(color=RED, label="off target"),
-        Patch(color=LIGHT, label="where two retrained models differ by as much themselves"),
-    ]
-    add_legend(axes[0], marks, "lower")
+    targets = [TARGETS[name] for name in names]
+    columns = [Column("its target", targets, [0.5] * len(names))]
+    for kind, who in SEQUENCES.items():
+        columns.append(off_target_column(who, summary.loc[kind], names))
+    draw_grid(axes[1], None, columns, VERDICTS)
+    axes[1].set_title("How often is it off target?", pad=10)
+    axes[1].set_xlabel(
+        "A check after each request;\nfor Full Retrain and SISA, after every fourth",
+        size=11,
+        color=GREY,
+    )
     return fig
 
 
-def certificate_finding(ledger):
-    """How many removals of either kind can the noise hide, until a first retrain is forced?"""
+def certificate_finding(ledger, accounts):
+    """How many removals of either kind does the noise hide, whatever noise was tried?"""
     n_removals = ledger.asked.max()
-    numbers = {}
-    for kind in SEQUENCES:
-        forced = check_certificate(ledger, kind).forced
-        numbers[kind] = f"at most {forced[0] - 1}" if forced else f"all {n_removals}"
+    n_random = check_certificate(ledger, accounts, RANDOM).n_certified
+    n_clinic = check_certificate(ledger, accounts, CLINIC).n_certified
 
-    alike = ("all" in numbers[RANDOM]) == ("all" in numbers[CLINIC])
-    joined = " and" if alike else ", but"
-    random = f"{numbers[RANDOM]} random removals"
-    clinic = f"{numbers[CLINIC]} of a clinic's"
-    return f"A model's noise can hide {random}{joined} {clinic}"
+    # At most, since noise that was not tried may hide fewer
+    if n_random == n_removals == n_clinic:
+        hidden = f"all {n_removals} random removals and all {n_removals} of a clinic's"
+    elif n_random == n_removals:
+        hidden = f"all {n_removals} random removals, but at most {n_clinic} of a clinic's"
+    elif n_clinic == n_removals:
+        hidden = f"at most {n_random} random removals, but all {n_removals} of a clinic's"
+    else:
+        hidden = f"at most {n_random} of {n_removals} random removals, and {n_clinic} of a clinic's"
+    return f"Noise can hide {hidden}"
 
 
-def draw_budget(ax, head):
-    """What is spent and what is really left, in shares of the limit; head: the head's entries."""
-    # Before the first request, nothing is spent
-    head = head.set_index("asked")
-    was_forced = head.retrained == 1
-    forced = head.index[was_forced]
-    spent = pd.concat([pd.Series({0: 0.0}), head.spent / head.allowed])
-    left_behind = pd.concat([pd.Series({0: 0.0}), head.residual / head.allowed])
-    n_retrains = pd.concat([pd.Series({0: 0}), was_forced.cumsum()])
+def draw_budget(ax, entries, accounts, n_certified):
+    """What is spent and what is really left, in shares of the limit.
 
-    # Each retrain starts a new line
-    for n in n_retrains.unique():
-        since_retrain = n_retrains == n
-        ax.plot(spent[since_retrain], color=PURPLE, linewidth=2.5, label="trace, at worst")
-        ax.plot(left_behind[since_retrain], color=GREY, linewidth=2, label="trace, measured")
+    entries: the head's in the ledger; accounts: what it would have spent with other noise.
+    """
+    n_removals = len(entries)
+    limit = entries.allowed.iloc[0]
+    ax.axhline(1, color=INK, linewidth=1.8)
 
-    # Where the next removal would have crossed the limit
+    # The account begins with nothing spent, and anew at each retrain
+    start = pd.DataFrame({"spent": 0.0, "residual": 0.0, "retrained": 0}, index=[0])
+    account = pd.concat([start, entries.set_index("asked")[list(start)]])
+    n_retrains = account.retrained.cumsum()
+    for _, part in account.groupby(n_retrains):
+        ax.plot(part.spent / limit, color=PURPLE, linewidth=2.5, label="trace, at worst")
+        ax.plot(part.residual / limit, color=GREY, linewidth=2, label="trace, measured")
+
+    # Retrains, where the next removal would have crossed the limit
+    forced = account.index[account.retrained == 1]
     for request in forced:
-        ends = [spent[request - 1], 1]
+        ends = [account.spent[request - 1] / limit, 1]
         ax.plot([request - 1, request], ends, color=PURPLE, linewidth=1.5, linestyle=":")
     look = {"marker": "v", "s": 90, "color": RED, "zorder": 3}
-    label = "retrain forced: when this happens reveals the noise"
-    ax.scatter(forced, np.ones(len(forced)), label=label, **look)
-    ax.axhline(1, color=INK, linewidth=1.8)
+    ax.scatter(forced, np.ones(len(forced)), label="retrain forced", **look)
+
+    # With other noise, until a retrain is forced
+    look = {"color": PURPLE, "linewidth": 0.8, "alpha": 0.4, "zorder": 1}
+    for shares in accounts:
+        was_forced = len(shares) <= n_removals
+        line = np.append(shares, 1) if was_forced else shares
+        ax.plot(line, label="at worst, with other noise", **look)
+
+    # Where the certificate ends, in words if there is room for them
+    look = {"y": 1.15, "weight": "bold", "va": "center"}
+    if n_certified > n_removals / 4:
+        ax.text(x=n_removals / 50, s="certified", color=PURPLE, **look)
+    if n_certified < n_removals:
+        ax.axvspan(n_certified, n_removals, color=RED_TINT, zorder=0, linewidth=0)
+        ax.text(x=n_removals * 49 / 50, s="not certified", color=RED, ha="right", **look)
 
 
 @in_our_style()
-def certificate_figure(ledger, settings):
+def certificate_figure(ledger, accounts, settings):
     """For either kind of request: what is spent of the head's budget, and what is really left."""
     explanation = (
-        f"{whose_data(settings)}. Each removal leaves a trace; noise in the model hides it, up to "
-        "a limit. A retrain that is forced there breaks the certificate of forgetting."
+        f"{whose_data(settings)}. Noise in the certified head hides the trace of removals, up to a "
+        "limit. When a retrain is forced depends on the noise and gives some away: the certificate "
+        "is lost."
     )
-    finding = certificate_finding(ledger)
+    finding = certificate_finding(ledger, accounts)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
 
     for kind, ax in zip(SEQUENCES, axes):
-        draw_budget(ax, ledger[(ledger.request == kind) & (ledger.method == HEAD)])
-        n_forced = len(check_certificate(ledger, kind).forced)
+        entries = ledger[(ledger.request == kind) & (ledger.method == HEAD)]
+        certificate = check_certificate(ledger, accounts, kind)
+        draw_budget(ax, entries, accounts[kind], certificate.n_certified)
         who = SEQUENCES[kind].capitalize()
-        ax.set_title(f"{who}: {how_many(n_forced, 'forced retrain')}")
+        ax.set_title(f"{who}: {how_many(len(certificate.forced), 'forced retrain')}")
         ax.set_xlabel("patients removed")
-        ax.set_ylim(0, 1.15)
+        ax.set_xlim(-len(entries) / 40, len(entries))
+        ax.locator_params(axis="x", nbins=5, integer=True)
+        ax.set_ylim(0, 1.3)
         ax.set_yticks(
             [0, 0.5, 1], ["no trace", "half of it", "limit: the\nmost that noise\ncan hide"]
         )
 
     # Each label once
-    handles, labels = axes[0].get_legend_handles_labels()
-    by_label = dict(zip(labels, handles))
+    by_label = {}
+    for ax in axes:
+        handles, labels = ax.get_legend_handles_labels()
+        by_label.update(zip(labels, handles))
     add_legend(axes[0], list(by_label.values()), "lower")
     return fig
 
 
 def reveals_finding(observed):
-    """Do two versions of the head show who left, one by one? How much better than a guess?"""
+    """Do two versions of the head show who left, one by one, and how exactly?"""
     singles = [observed[kind, 1] for kind in SEQUENCES]
     if not all(closer_than_a_guess(people) for people in singles):
         return "Two versions of a model do not always reveal who left"
 
     years = max(median_error(people, "found_", "age") for people in singles)
-    guesses = [median_error(people, "guess_", "age") for people in singles]
-    return (
-        f"Two versions of a model reveal an age to {years:.1f} years; a guess is "
-        f"{min(guesses):.1f} to {max(guesses):.1f} off"
-    )
+    return f"Two versions of a model reveal who left: ages are typically {years:.1f} years off"
 
 
-REVEALED = "computed from two versions"
-GUESSED = "a guess: the average of similar people"
+SEARCHED = {"age": AGES, "glucose": GLUCOSES}
+UNITS = {"age": "years", "glucose": "mg/dL"}
+ALIKE = {RANDOM: "Random patients", CLINIC: "A clinic, all alike"}
+REVEALED = "computed from two versions of the model"
+GUESSED = "guess: the average of similar people"
 
 
-def draw_revealed(ax, people, column, unit, limits):
+def draw_revealed(ax, people, column):
     """Age or glucose of all who left: the true one across, the computed and the guessed one up."""
     truth = people[column]
+    limits = (SEARCHED[column][0], SEARCHED[column][-1])
     ax.plot(limits, limits, color=GREY, linewidth=0.8, zorder=1, label="the truth")
     dots = {"s": 22, "color": PURPLE, "zorder": 3}
     squares = {"s": 14, "color": PALE, "marker": "s", "linewidth": 0, "zorder": 2}
@@ -4945,8 +5028,8 @@ def draw_revealed(ax, people, column, unit, limits):
     if len(people) > 0:
         found = median_error(people, "found_", column)
         guess = median_error(people, "guess_", column)
-        errors = f"median error: {found:.1f}\nerror of a guess: {guess:.1f}"
-    ax.set_xlabel(f"true {unit}\n{errors}")
+        errors = f"median error: {found:.1f}\nof the guess: {guess:.1f}"
+    ax.set_xlabel(f"true {column} ({UNITS[column]})\n{errors}")
     ax.set(xlim=limits, ylim=limits)
     ax.locator_params(nbins=4)
 
@@ -4954,22 +5037,18 @@ def draw_revealed(ax, people, column, unit, limits):
 @in_our_style()
 def reveals_figure(observed, settings):
     """What two versions of the head reveal of each who left, beside the truth and a guess."""
-    n_similar = n_training(settings) - 1
     explanation = (
-        f"{whose_data(settings)}. Whoever holds the certified model from before and after a "
-        f"removal computes who left, with data of {n_similar:,} people or fewer. The certificate "
-        "covers one version only."
+        f"{whose_data(settings)}. Computed from the certified head before and after each removal, "
+        "and data of similar people. The certificate covers one version only; new noise in each "
+        "would hide who left."
     )
     finding = reveals_finding(observed)
     fig, axes = new_figure(5, finding, explanation, 1, 4)
 
-    panels = []
-    for kind in SEQUENCES:
-        panels.append((kind, "age", "age (years)", (0, 100)))
-        panels.append((kind, "glucose", "glucose (mg/dL)", (40, 220)))
-    for ax, (kind, column, unit, limits) in zip(axes, panels):
-        draw_revealed(ax, observed[kind, 1], column, unit, limits)
-        ax.set_title(f"{SEQUENCES[kind].capitalize()}:\n{column}")
+    panels = product(SEQUENCES, UNITS)
+    for ax, (kind, column) in zip(axes, panels):
+        draw_revealed(ax, observed[kind, 1], column)
+        ax.set_title(f"{ALIKE[kind]}:\n{column}")
     axes[0].set_ylabel("computed, or guessed")
 
     marks = axes[0].get_legend_handles_labels()[0]
@@ -4980,30 +5059,34 @@ def reveals_figure(observed, settings):
 # ---- The page of the sequence -------------------------------------------------------------------
 
 STRATEGIES_LEGEND = """
-time     of all requests, relative to a retrain by descent at each of them
-gap      the largest, over the requests, of mean |p - p'| on all who have asked
-         so far, in points of probability; p' is a model of its kind that is
-         retrained at that request (Newton's is Newton Retrain; the head's has
-         the same noise)
-other    at how many requests it is another model than that one, beyond rounding
-off      at how many the gap is more than 1 point
-of       at how many it was measured
+time     of all requests; Full Retrain's is 1
+gap      to its target, the largest after any request: the mean difference of
+         predictions for all who have asked so far, in points of probability
+other    checks in which it is another model than its target, beyond rounding
+off      checks in which it is off target: the gap is more than 1 point
+of       checks, after each request or each fourth
+Its target is retrained at that request: SISA for SISA, Newton Retrain for
+Newton, a head with the same noise for the head, another one for a retraining
 """
 
 CERTIFICATE_LEGEND = """
-certified  so far: no retrain was forced in this run, with its one noise; the
-           certificate needs that practically no noise would force one.
-           no: one was forced. When, depends on the noise; so a head that has
-           not been retrained around then shows something of its noise
-within     removals within the budget
+The head is the last layer of a network. Noise, a random vector, is drawn once,
+before training, to hide the trace of removals.
+certified  at most: removals before this noise, or one of {} others, forces a
+           retrain. Later, a head that was not retrained cannot have just any
+           noise, as the certificate assumes
+within     removals that did not exceed the limit; a retrain starts at 0 again
 forced     retrains, where a removal would have exceeded it
-left       what removals really left, in % of what was spent; the largest
+left       the trace that was measured, in % of the trace at worst; the largest
 """
 
 OBSERVER_LEGEND = """
-found      from two versions of the head, so many removals apart: median errors
-           in years / mg/dL, right diagnoses (where the noise stayed the same)
+Each removal makes a new version of the head. The certificate is about one.
+found      who left, computed from two versions of the head with the same noise:
+           median errors in years / mg/dL, and how many diagnoses are right
 guess      median errors of a guess that sees no head
+New noise in each version would hide who left. But that is a retrain each time,
+and the average of many versions has hardly any noise.
 """
 
 
@@ -5020,11 +5103,12 @@ def strategies_table(summary):
     return pd.DataFrame(columns).rename_axis(None)
 
 
-def certificate_table(ledger):
+def certificate_table(ledger, accounts):
     """The certificate in words."""
+    n_removals = ledger.asked.max()
     rows = {}
     for kind in SEQUENCES:
-        certificate = check_certificate(ledger, kind)
+        certificate = check_certificate(ledger, accounts, kind)
         forced = "none"
         if certificate.forced:
             forced = f"{len(certificate.forced)}, the first at request {certificate.forced[0]}"
@@ -5032,7 +5116,7 @@ def certificate_table(ledger):
         if certificate.n_within > 0:
             left = percent(certificate.largest_share, 0)
         rows[kind] = {
-            "certified": "no" if certificate.forced else "so far",
+            "certified": f"{certificate.n_certified} of {n_removals}",
             "within": certificate.n_within,
             "forced": forced,
             "left": left,
@@ -5061,17 +5145,22 @@ def errors_in_words(people, prefix):
     return f"{years:.1f} / {mg:.1f}"
 
 
-def sequential_page(ledger, summary, observed):
+def sequential_page(ledger, summary, observed, accounts):
     """One by one in three tables: the strategies, the certificate, and what it does not cover."""
-    findings = [sequential_finding(summary), certificate_finding(ledger), reveals_finding(observed)]
+    findings = [
+        sequential_finding(summary),
+        certificate_finding(ledger, accounts),
+        reveals_finding(observed),
+    ]
     headline = wrapped(". ".join(findings) + ".")
+    n_others = len(accounts[RANDOM])
     return "\n".join([
         headline,
         "",
         strategies_table(summary).to_string(),
         STRATEGIES_LEGEND,
-        certificate_table(ledger).to_string(),
-        CERTIFICATE_LEGEND,
+        certificate_table(ledger, accounts).to_string(),
+        CERTIFICATE_LEGEND.format(n_others),
         observer_table(observed).to_string(),
         OBSERVER_LEGEND.rstrip(),
     ])  # fmt: skip
@@ -5080,14 +5169,14 @@ def sequential_page(ledger, summary, observed):
 def sequential(settings):
     """The same patients ask one by one; five strategies, and what a removal gives away."""
     make_request(RANDOM, settings)  # raises SettingsError before the work
-    ledger, observed = run_sequences(settings)
+    ledger, observed, accounts = run_sequences(settings)
     summary = summarise_ledger(ledger)
     figures = {
-        "sequential_requests.png": sequential_figure(ledger, summary, settings),
-        "certificate_budget.png": certificate_figure(ledger, settings),
+        "sequential_requests.png": sequential_figure(summary, settings),
+        "certificate_budget.png": certificate_figure(ledger, accounts, settings),
         "removal_reveals.png": reveals_figure(observed, settings),
     }
-    page = sequential_page(ledger, summary, observed)
+    page = sequential_page(ledger, summary, observed, accounts)
     table = ledger.set_index(["request", "method", "asked"])
     return Output(page, table, figures)
 
