@@ -99,7 +99,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 from PIL import Image
 
@@ -1097,7 +1097,7 @@ class Column(NamedTuple):
 
 
 def draw_table(ax, names, columns, colormap):
-    """A table of tinted cells, made of Columns; names are those of its rows."""
+    """A table of tinted cells, made of Columns; names are those of its rows, or False."""
     sns.heatmap(
         np.column_stack([column.tints for column in columns]),
         annot=np.column_stack([column.words for column in columns]),
@@ -4872,7 +4872,7 @@ def off_target_column(heading, summary, names):
         else:
             words.append(n_checks if n_off > 0 else "never")
             tints.append(float(n_off > 0))
-    return Column(heading, words, tints, width=1.2)
+    return Column(heading, words, tints)
 
 
 @in_our_style()
@@ -4894,7 +4894,7 @@ def sequential_figure(summary, settings):
     columns = [Column("its target", targets, [0.5] * len(names))]
     for kind, who in SEQUENCES.items():
         columns.append(off_target_column(who, summary.loc[kind], names))
-    draw_grid(axes[1], None, columns, VERDICTS)
+    draw_table(axes[1], False, columns, VERDICTS)
     axes[1].set_title("How often is it off target?", pad=10)
     axes[1].set_xlabel(
         "A check after each request;\nfor Full Retrain and SISA, after every fourth",
