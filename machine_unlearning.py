@@ -1096,8 +1096,8 @@ class Column(NamedTuple):
     framed: list = ()  # rows whose cell has a frame
 
 
-def draw_table(ax, names, columns, colormap):
-    """A table of tinted cells, made of Columns; names are those of its rows, or False."""
+def draw_grid(ax, names, columns, colormap):
+    """A table of tinted cells, made of Columns; names are those of its rows, or empty."""
     sns.heatmap(
         np.column_stack([column.tints for column in columns]),
         annot=np.column_stack([column.words for column in columns]),
@@ -1473,7 +1473,7 @@ def patients_figure(comparison, n_rows=15):
     # The table; one more heading over the answers, its last three columns
     fig, ax = new_figure(0.31 * len(asked) + 2, finding, explanation)
     names = [f"Patient {patient}" for patient in features.index]
-    draw_table(ax, names, [*described, actual, *answers], SHADES)
+    draw_grid(ax, names, [*described, actual, *answers], SHADES)
     heading = f"probability of {data.classes[1]} according to each model"
     ax.set_title(heading, loc="right", weight="normal", size=12)
     for label in ax.get_xticklabels():
@@ -4101,7 +4101,7 @@ def study_figure(table, settings):
         ("Time", about_time, times),
     ]
     for ax, (title, note, columns) in zip(axes, panels):
-        draw_table(ax, names, columns, VERDICTS)
+        draw_grid(ax, names, columns, VERDICTS)
         ax.set_title(title, pad=10)
         ax.xaxis.set_label_position("top")
         ax.set_xlabel(note, loc="left", size=11, color=GREY, labelpad=10)
@@ -4885,7 +4885,7 @@ def sequential_figure(summary, settings):
         "those who have asked are over 1 point of probability from the target's, on average. No "
         "attack is tried."
     )
-    fig, axes = new_figure(5.2, finding, explanation, 1, 2, width_ratios=[1, 3])
+    fig, axes = new_figure(5.2, finding, explanation, 1, 2, width_ratios=[1, 3.7])
 
     draw_times(axes[0], summary.time, names)
     axes[0].set_title("Time for all requests", pad=10)
@@ -4894,7 +4894,7 @@ def sequential_figure(summary, settings):
     columns = [Column("its target", targets, [0.5] * len(names))]
     for kind, who in SEQUENCES.items():
         columns.append(off_target_column(who, summary.loc[kind], names))
-    draw_table(axes[1], False, columns, VERDICTS)
+    draw_grid(axes[1], [], columns, VERDICTS)
     axes[1].set_title("How often is it off target?", pad=10)
     axes[1].set_xlabel(
         "A check after each request;\nfor Full Retrain and SISA, after every fourth",
@@ -4993,7 +4993,7 @@ def certificate_figure(ledger, accounts, settings):
     for ax in axes:
         handles, labels = ax.get_legend_handles_labels()
         by_label.update(zip(labels, handles))
-    add_legend(axes[0], list(by_label.values()), "lower")
+    add_legend(axes[0], list(by_label.values()), "lower", n_columns=4)
     return fig
 
 
