@@ -5210,20 +5210,38 @@ def settings_for(experiment, **given):
     setting that does not exist, is out of range, or has no effect on this experiment.
     """
     if experiment not in EXPERIMENTS:
-        names = ", ".join(EXPERIMENTS)
-        raise SettingsError(f"there is no experiment {experiment!r}; there are {names}")
+        choices = ", ".join(EXPERIMENTS)
+        raise SettingsError(f"there is no experiment {experiment!r}; choose from {choices}")
 
-    fields_of_settings = [option.name for option in fields(Settings)]
+    names = [option.name for option in fields(Settings)]
     for name in given:
-        if name not in fields_of_settings:
-            names = ", ".join(fields_of_settings)
-            raise SettingsError(f"there is no setting {name!r}; there are {names}")
+        if name not in names:
+            choices = ", ".join(names)
+            raise SettingsError(f"there is no setting {name!r}; choose from {choices}")
         if name in EXPERIMENTS[experiment].unused:
             raise SettingsError(f"{flag_of(name)} has no effect on {experiment}")
 
     chosen = dict(EXPERIMENTS[experiment].defaults)
     chosen.update(given)
     return Settings(**chosen)
+
+
+# ---- Printing -----------------------------------------------------------------------------------
+
+
+def say(text, end="\n"):
+    """Print. If the reader is gone (| head), go on in silence; raises OSError if a disk is full."""
+    try:
+        print(text, end=end, flush=True)
+    except OSError as error:
+        # What could not be written is still in a buffer, which Python writes again when it ends.
+        # That must not fail, too: from now on, all output goes nowhere
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+
+        reader_is_gone = error.errno in (errno.EPIPE, errno.EINVAL)  # the latter on Windows
+        if not reader_is_gone:
+            raise OSError(error.errno, error.strerror, "the page") from error
 
 
 # ---- The command line ---------------------------------------------------------------------------
@@ -5247,15 +5265,21 @@ METAVARS = {  # what stands behind a flag, if it is not a number
 def help_on(option):
     """What a field of Settings means, and its default: everywhere, then in some experiments."""
     defaults = []
-    if option.default:
+    if option.default:  # an empty text needs no mention
         defaults.append(f"default {option.default}")
+
     for name, experiment in EXPERIMENTS.items():
-        if option.name in experiment.defaults and option.name not in experiment.unused:
+        if option.name in experiment.unused:
+            continue
+        if option.name in experiment.defaults:
             value = experiment.defaults[option.name]
-            defaults.append(f"{name} {'a fifth' if value is None else value}")
+            words = "a fifth" if value is None else value  # own: a fifth of the rows ask
+            defaults.append(f"{name} {words}")
 
     meaning = option.metadata["meaning"]
-    return f"{meaning} ({', '.join(defaults)})" if defaults else meaning
+    if not defaults:
+        return meaning
+    return f"{meaning} ({', '.join(defaults)})"
 
 
 def make_parser():
@@ -5300,27 +5324,16 @@ def parse(argv):
     except SystemExit:  # argparse has said what there is to say, perhaps a long --help
         say("", end="")  # flush it
         raise
+
     experiment = given.pop("experiment")
     try:
-        return experiment, settings_for(experiment, **given)
+        settings = settings_for(experiment, **given)
     except SettingsError as error:
-        return parser.error(error)
+        parser.error(error)  # it exits
+    return experiment, settings
 
 
 # ---- Running an experiment ----------------------------------------------------------------------
-
-
-def say(text, end="\n"):
-    """Print. If the reader is gone (| head), go on in silence; raises OSError if a disk is full."""
-    try:
-        print(text, end=end, flush=True)
-    except OSError as error:
-        # What could not be written is still in a buffer, and may go nowhere from now on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-        reader_is_gone = error.errno in (errno.EPIPE, errno.EINVAL)  # the latter on Windows
-        if not reader_is_gone:
-            raise OSError(error.errno, error.strerror, "the page") from error
 
 
 def make_folder(folder):
@@ -5331,14 +5344,37 @@ def make_folder(folder):
     folder.mkdir(parents=True, exist_ok=True)
 
 
+def place_for_figures(settings):
+    """The folder of the figures; it is made. Raises OSError."""
+    folder = Path(settings.output).expanduser()
+    make_folder(folder)
+    return folder
+
+
+def place_for_table(settings):
+    """The path of the CSV file, or None; its folder is made. Raises OSError, SettingsError."""
+    if not settings.csv:
+        return None
+    csv = Path(settings.csv).expanduser()
+    make_folder(csv.parent)
+    if csv.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(csv))
+    if settings.data and csv.resolve() == Path(settings.data).resolve():
+        raise SettingsError(f"--csv {csv}: this is the file of --data")
+    if csv.suffix[1:] in (*FORMATS, "gif"):
+        raise SettingsError(f"--csv {csv}: this is the name of a figure, not of a table")
+    return csv
+
+
 def how_it_was_made(experiment, settings):
     """Versions, seed, and the settings that are not the experiment's own: a citation needs them."""
     words = [f"{VERSIONS}: {experiment}", f"seed {settings.seed}"]
     defaults = settings_for(experiment)
     for option in fields(Settings):
+        if option.name in ("seed", "output", "csv", "dpi", "quiet", "format"):
+            continue  # named already, or without effect on the numbers
         value = getattr(settings, option.name)
-        changes_numbers = option.name not in ("seed", "output", "csv", "dpi", "quiet", "format")
-        if changes_numbers and value != getattr(defaults, option.name):
+        if value != getattr(defaults, option.name):
             words.append(f"{option.name} {value}")
     return ", ".join(words)
 
@@ -5354,52 +5390,47 @@ SAVING = {
 
 @contextmanager
 def written_beside(path):
-    """A path beside path to write to, renamed at the end: a file is whole, or as it was before."""
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    """A temporary path to write to, which becomes path at the end.
+
+    Whatever happens in between, the file at path is whole, or as it was before. Raises OSError.
+    """
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        yield beside
-        beside.replace(path)
+        yield temporary
+        temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or str(error)
         # Name the user's path, not the temporary one
+        reason = error.strerror or str(error)
         raise OSError(error.errno, reason, str(path)) from error
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)  # it is still there if something went wrong
 
 
 def write_figure(figure, path, settings):
     """Write a figure or a film."""
-    with written_beside(path) as beside:
-        if hasattr(figure, "savefig"):
-            look = SAVING[settings.format]
-            figure.savefig(beside, format=settings.format, dpi=settings.dpi, **look)
-        else:  # a film
-            figure.save(beside)
+    is_film = not hasattr(figure, "savefig")
+    with written_beside(path) as temporary:
+        if is_film:
+            figure.save(temporary)
+        else:
+            options = SAVING[settings.format]
+            figure.savefig(temporary, format=settings.format, dpi=settings.dpi, **options)
 
 
 def write_table(table, path):
-    """Write a table as CSV; into a device, directly."""
+    """Write a table as CSV. A device cannot be renamed, so it is written to directly."""
     if path.exists() and not path.is_file():
         table.to_csv(path)
         return
-    with written_beside(path) as beside:
-        table.to_csv(beside)
+    with written_beside(path) as temporary:
+        table.to_csv(temporary)
 
 
 def run(experiment, settings):
     """Run an experiment, print what it found, write its files. Raises OSError, SettingsError."""
-    # Is there a place for the results? It is better to know before the work
-    folder = Path(settings.output).expanduser()
-    csv = Path(settings.csv).expanduser()
-    make_folder(folder)
-    if settings.csv:
-        make_folder(csv.parent)
-        if csv.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(csv))
-        if settings.data and csv.resolve() == Path(settings.data).resolve():
-            raise SettingsError(f"--csv {csv}: this is the file of --data")
-        if csv.suffix[1:] in (*FORMATS, "gif"):
-            raise SettingsError(f"--csv {csv}: this is the name of a figure, not of a table")
+    # If there is no place for the results, it is better to know before the work
+    folder = place_for_figures(settings)
+    csv = place_for_table(settings)
 
     output = EXPERIMENTS[experiment].function(settings)
 
@@ -5409,7 +5440,7 @@ def run(experiment, settings):
         say("")
         say(wrapped(how_it_was_made(experiment, settings)))
 
-    # Figures
+    # Figures. A film is a GIF in any format
     written = []
     for name, figure in output.figures.items():
         path = folder / name
@@ -5419,11 +5450,11 @@ def run(experiment, settings):
         written.append(path)
 
     # The table
-    if settings.csv == "/dev/stdout":  # to_csv would reopen it, and overwrite the page in a file
-        say(output.table.to_csv(), end="")
-    elif settings.csv:
-        write_table(output.table, csv)
-    if settings.csv:
+    if csv is not None:
+        if settings.csv == "/dev/stdout":  # opened once more, it would overwrite the page in a file
+            say(output.table.to_csv(), end="")
+        else:
+            write_table(output.table, csv)
         written.append(csv)
 
     if not settings.quiet:
@@ -5434,7 +5465,7 @@ def run(experiment, settings):
 def main(argv=None):
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 usage, 130 Ctrl-C."""
     progress = logging.StreamHandler()  # to stderr
-    level = log.level
+    level_before = log.level
     log.addHandler(progress)
     try:
         experiment, settings = parse(argv)
@@ -5457,7 +5488,7 @@ def main(argv=None):
         message = "interrupted"
     finally:
         log.removeHandler(progress)
-        log.setLevel(level)
+        log.setLevel(level_before)
 
     one_line = " ".join(str(message).split())
     print(f"machine_unlearning.py: error: {one_line}", file=sys.stderr)

@@ -23,8 +23,8 @@ COMMANDS = {  # experiment -> a command line that is quick; TABLE is a CSV file 
     "basic": "basic",
     "clinical": "clinical",
     "own": "own --data TABLE --label outcome --features age,clinic --forget 20",
-    "sweep": "sweep",
-    "film": "film --epochs 50",
+    "sweep": "sweep --patients 100 --forget 16 --epochs 50",
+    "film": "film --epochs 50 --unlearn-epochs 10",
     "study": f"study {SMALL}",
     "sequential": "sequential --patients 80 --forget 15 --epochs 20 --hidden 8",
 }

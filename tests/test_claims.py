@@ -1,8 +1,8 @@
 """The numbers that stand in prose and that no other test reproduces.
 
-Each test computes what a sentence of the script, the README or the guide says; the sentence, or
-the part of it that holds the number, stands above the computation. All of them together take some
-minutes, so they are marked slow: python -m pytest tests -m slow.
+Above each computation stand, in quotes, the words with that number in the README, the guide or the
+script; test_readme.py looks them up. All computations together take some minutes, so they are
+marked slow: python -m pytest tests -m slow.
 """
 
 import copy
@@ -87,68 +87,54 @@ def demos():
 def test_ascent_passes_the_target_and_does_not_notice(demos):
     thirty = demos.loc[SEEDS]
 
-    # "With 30 of 30 seeds the gap first falls; the closest epoch is 4 to 18" (median 9)
+    # The gap first falls with "30 of 30 seeds"; it is smallest at "epochs 4 to 18" ("median 9")
     assert (thirty.nearest < thirty.nothing_done).all()
     assert (thirty.nearest_epoch.min(), thirty.nearest_epoch.max()) == (4, 18)
     assert thirty.nearest_epoch.median() == 9
 
-    # Exercise 2: with seed 3 "after 9 epochs"
+    # Exercise 2: with "--seed 3", "9 epochs"
     assert demos.nearest_epoch[3] == 9
 
-    # "with 16 of them into the range of ten other retrains"
+    # "16 of them" reach the range of ten other retrains
     assert (thirty.nearest <= thirty.farthest_retrain).sum() == 16
 
-    # "starts at 0.83 points, reaches 0.26 at epoch 15, and ends at 26.63"
-    here = demos.loc[42]
-    assert here.nearest_epoch == 15
-    points = 100 * here[["nothing_done", "nearest", "end"]]
-    assert points.round(2).tolist() == [0.83, 0.26, 26.63]
-    assert here.nearest < here.farthest_retrain
 
-
-def test_nine_epochs_are_nearer_than_doing_nothing_and_145_never_are(demos):
+def test_nine_epochs_are_nearer_than_doing_nothing(demos):
+    # Exercise 1: with "29 of 30 seeds"
     thirty = demos.loc[SEEDS]
-
-    # "--unlearn-epochs 9 ends nearer than doing nothing in 29 of 30 seeds", at half the gap
     assert (thirty.after_9 < thirty.nothing_done).sum() == 29
-    assert (thirty.after_9 / thirty.nothing_done).median() == pytest.approx(0.51, abs=0.005)
-
-    # "after 145 epochs, in none"; 30 to 150 times the gap of doing nothing
-    times = thirty.end / thirty.nothing_done
-    assert 29 < times.min() < 30
-    assert 149 < times.max() < 150
 
 
 def test_the_gap_of_naive_deletion_is_outside_the_range_with_28_of_30_seeds(demos):
+    # "28 of 30 seeds"
     thirty = demos.loc[SEEDS]
     assert (thirty.nothing_done > thirty.farthest_retrain).sum() == 28
 
 
 def test_seed_42_is_a_mild_case(demos):
-    # "over seeds 0 to 29 ascent ends at 30 to 66%", 47% on average; 70% with seed 42
+    # With seeds 0 to 29 ascent ends at "30 to 66%", here at 70%
     forget = demos.ascent_forget[SEEDS]
     assert forget.min() == 30
     assert forget.max() == 66.25
-    assert forget.mean() == pytest.approx(47)
     assert demos.ascent_forget[42] == 70
 
 
 def test_retraining_changes_at_most_two_predictions(demos):
-    # "Retraining changes no prediction here", and one or two in a third of the other seeds
+    # None here, and "one or two in a third" of the other seeds
     assert demos.changed_by_retraining[42] == 0
     changed = demos.changed_by_retraining[SEEDS]
     assert changed.value_counts().to_dict() == {0: 20, 1: 7, 2: 3}
 
 
 def test_ascent_does_not_harm_everybody(demos):
-    # "38% of the test patients are predicted better than before", with seeds 0 to 9 17 to 52%
+    # "38% of the test patients" have a lower loss; with seeds 0 to 9 "17 to 52%"
     assert demos.predicted_better[42] == pytest.approx(38)
     ten = demos.predicted_better[range(10)]
     assert (ten.min(), ten.max()) == pytest.approx((17, 52))
 
 
 def test_most_of_what_retrains_differ_in_is_unfinished_training():
-    # "With --epochs 400 the range of other retrains is half as wide"
+    # With "--epochs 400" the range of other retrains is "half as wide"
     usual = mu.compare(mu.hospital, mu.Settings(), repeats=1)
     longer = mu.compare(mu.hospital, mu.Settings(epochs=400), repeats=1)
     assert farthest_retrain(longer) / farthest_retrain(usual) == pytest.approx(0.5, abs=0.05)
@@ -167,20 +153,13 @@ def paired_error(first, second, forget, test):
 
 
 def test_the_auc_of_the_original_is_within_a_paired_error_of_the_targets():
-    # "The original's AUC is 0.0025 above the target's, with a paired standard error of 0.004"
+    # "0.0025 above the target's", with a "standard error of 0.004"
     comparison = mu.compare(mu.hospital, mu.Settings(), repeats=1, n_others=0)
     auc = comparison.results.attack_auc
     assert auc[mu.ORIGINAL] - auc[mu.RETRAIN] == pytest.approx(0.0025, abs=5e-5)
     models = [comparison.models[name] for name in (mu.ORIGINAL, mu.RETRAIN)]
     error = paired_error(*models, comparison.data.forget, comparison.data.test)
     assert error == pytest.approx(0.004, abs=0.001)
-
-
-def test_no_further_retrain_is_as_far_as_naive_deletion():
-    # At seed 42: "0 of 300 further retrains lie as far out"
-    comparison = mu.compare(mu.hospital, mu.Settings(), repeats=1, n_others=300)
-    naive_gap = comparison.results.gap_to_retrained[mu.NAIVE]
-    assert farthest_retrain(comparison) < naive_gap
 
 
 # ---- The exercises ------------------------------------------------------------------------------
@@ -213,7 +192,7 @@ def seen_on_the_way(trial):
 
 
 def test_ascent_is_caught_even_where_it_is_nearest():
-    """Exercise 1: "But it is caught all the same". With 64 trials; another retrain is not."""
+    # "caught all the same", with 64 trials; another retrain is not
     trials = in_parallel(seen_on_the_way, range(64))
 
     def verdicts(name):
@@ -230,27 +209,16 @@ def test_ascent_is_caught_even_where_it_is_nearest():
 
 
 def test_with_seed_7_ascent_breaks_the_model_again():
-    # "The AUCs lie above 0.5, the target's too"
+    # Exercise 3, "--seed 7": all AUCs are "above 0.5", the target's too
     results = mu.compare(mu.hospital, mu.Settings(seed=7), repeats=1, n_others=0).results
     assert results.test_accuracy[mu.ASCENT] < 0.6 < 0.9 < results.test_accuracy[mu.RETRAIN]
     assert (results.attack_auc > 0.5).all()
 
 
-def test_if_one_patient_asks():
-    # "Forget accuracy is 0 or 100%, the gap one patient's"
-    comparison = mu.compare(mu.hospital, mu.Settings(forget=1), repeats=1, n_others=0)
-    results = comparison.results
-    assert results.forget_accuracy.isin([0, 1]).all()
-    assert (results.gap_to_retrained == results.largest_gap).all()
-
-
 def test_with_50_000_patients():
-    # "its gap is inside the range. Ascent, a hundred times faster, still breaks the model"
+    # Exercise 5, "--patients 50000": deletion's gap is "inside the range"
     comparison = mu.compare(mu.hospital, mu.Settings(patients=50_000), repeats=1)
-    results = comparison.results
-    assert results.gap_to_retrained[mu.NAIVE] < farthest_retrain(comparison)
-    assert results.seconds[mu.RETRAIN] / results.seconds[mu.ASCENT] > 50
-    assert results.test_accuracy[mu.ASCENT] < 0.6
+    assert comparison.results.gap_to_retrained[mu.NAIVE] < farthest_retrain(comparison)
 
 
 def climb_by_the_rule(seed):
@@ -267,7 +235,7 @@ def climb_by_the_rule(seed):
 
 
 def test_a_rule_that_needs_no_retrained_model():
-    # "Seeds 0, 2, 3 and 4: no step. Seeds 1 and 5: 192 and 112 steps, gaps of 89 and 19 points"
+    # "seeds 0, 2, 3 and 4": no step; "seeds 1 and 5": "192 and 112 steps", "89 and 19 points"
     found = dict(zip(range(6), in_parallel(climb_by_the_rule, range(6))))
     assert [seed for seed, (epochs, _) in found.items() if epochs == 0] == [0, 2, 3, 4]
     assert found[1] == (192, 89)
@@ -285,7 +253,7 @@ def clinical_of_seed(seed):
 
 
 def test_on_real_patients_the_gap_cannot_tell_in_half_of_the_seeds():
-    # "Deletion's gap is inside the range of retrains in half of 30 seeds"
+    # Deletion's gap is inside the range of retrains with "half of 30 seeds"
     assert sum(in_parallel(clinical_of_seed, SEEDS)) == 15
 
 
@@ -342,7 +310,7 @@ def test_scores_from_papers_mislead_without_the_target():
     assert here.ks[order].tolist() == pytest.approx([1, 0.998, 0.0014], rel=0.02)
     assert here.zrf[order].tolist() == pytest.approx([0.805, 0.804, 0.802], abs=6e-4)
 
-    # The verdicts, with seeds 0 to 9 alike: "longer is better" puts ascent first, deletion passes
+    # The verdicts, with seeds 0 to 9 alike: "longer is better" puts ascent first, "deletion passes"
     for scores in others:
         assert scores.relearn.idxmax() == mu.ASCENT
         assert scores.ks[mu.NAIVE] > 0.05
@@ -417,29 +385,28 @@ def test_one_optimum_in_116_of_120_requests():
     cases = [(seed, kind) for seed in range(40) for kind in mu.KINDS]
     runs = pd.DataFrame(in_parallel(optima_of_request, cases))
 
-    # "one optimum for nearly every request (116 of 120 that were tried, with 40 seeds)"
+    # One optimum for "116 of 120" requests
     has_one = runs.apart < mu.SAME_OPTIMUM
     assert has_one.sum() == pytest.approx(116, abs=1)
 
-    # "At these optima the 20 hidden units are copies of one", in the others of two
+    # There "20 hidden units are copies of one", in the others of two
     assert (runs.kinds_of_units[has_one] == 1).all()
     assert (runs.kinds_of_units[~has_one] == 2).all()
 
-    # "Newton's method arrives in 10 to 34 steps from new weights", 14 on average
+    # "10 to 34 steps" from new weights
     one = runs[has_one]
     new_steps = np.concatenate(one.new_steps.tolist())
     assert 9 <= new_steps.min() <= 11
     assert 20 <= new_steps.max() <= 40
-    assert np.mean(new_steps) == pytest.approx(14.1, abs=0.3)
 
-    # "4 to 8 from the old" where typical patients leave, "11 to 15 on the clinic"
+    # "4 to 8 from the old" where typical patients leave, "11 to 15" on the clinic
     is_clinic = one.kind == mu.CLINIC
     typical_steps = np.concatenate(one.old_steps[~is_clinic].tolist())
     clinic_steps = np.concatenate(one.old_steps[is_clinic].tolist())
     assert (typical_steps.min(), typical_steps.max()) == (4, 8)
     assert (clinic_steps.min(), clinic_steps.max()) == pytest.approx((11, 15), abs=1)
 
-    # "a third of that fresh start's time, but on the clinic nearly all": in steps, on any machine
+    # "a third" of a fresh start's time, but on the clinic nearly all: in steps, on any machine
     assert np.mean(typical_steps) / np.mean(new_steps) == pytest.approx(0.33, abs=0.04)
     assert np.mean(clinic_steps) / np.mean(new_steps) == pytest.approx(0.9, abs=0.05)
 
@@ -460,7 +427,7 @@ def newton_and_retrained(case):
 
 
 def test_where_there_are_several_optima_newton_is_caught():
-    # "In the four others ... Newton was caught, in 63 to 100% of cases"
+    # In the four others, in "63 to 100%" of cases
     accuracies = []
     for seed, kind in [(3, mu.ATYPICAL), (21, mu.CLINIC), (31, mu.RANDOM), (38, mu.CLINIC)]:
         pairs = in_parallel(newton_and_retrained, [(seed, kind, trial) for trial in range(64)])
@@ -471,28 +438,6 @@ def test_where_there_are_several_optima_newton_is_caught():
         accuracies.append(max(verdict.accuracies.mean() for verdict in verdicts))
     assert min(accuracies) == pytest.approx(0.63, abs=0.05)
     assert max(accuracies) == pytest.approx(1, abs=0.01)
-
-
-def rewound_and_retrained(trial):
-    """Scores (m,) of the atypical request after Rewind, and after a fresh Full Retrain."""
-    rows = mu.make_request(mu.ATYPICAL, STUDY)
-    rng = np.random.RandomState([STUDY.seed, mu.KINDS.index(mu.ATYPICAL), trial])
-    original = mu.train_by_descent(mu.stack(rows.forget, rows.retain), STUDY, rng)
-    request = mu.Request(original, rows.retain, rows.forget, STUDY)
-    retrained = mu.full_retrain(request, rng)
-    rewound = mu.rewind(request, rng)
-    return mu.look_at(rewound, rows.forget).scores, mu.look_at(retrained, rows.forget).scores
-
-
-def test_logits_alone_miss_rewind_on_atypical_patients():
-    pairs = in_parallel(rewound_and_retrained, range(64))
-    rewound = np.stack([scores for scores, _ in pairs])
-    retrained = np.stack([scores for _, scores in pairs])
-    rng = np.random.RandomState(0)
-    lies = rng.choice([-1.0, 1.0], (mu.SWAPS, 64))
-    labels = np.concatenate([np.ones((1, 64)), lies])
-    for attack in (mu.lira_attack, mu.vector_attack):
-        assert mu.judge(attack(rewound, retrained, labels)).p > 0.03
 
 
 def rounded_away(case):
@@ -518,7 +463,7 @@ def rounded_away(case):
 
 
 def test_rounding_the_weights_changes_nothing_that_matters():
-    # "In 90 runs it moved no logit by more than 2e-9, and changed no prediction"
+    # "In 90 runs" it moved no logit by "more than 2e-9", and "changed no prediction"
     cases = [(kind, run) for kind in mu.KINDS for run in range(30)]
     moved, changed = zip(*in_parallel(rounded_away, cases))
     assert max(moved) <= 2e-9
@@ -531,7 +476,7 @@ def several_optima(case):
 
 
 def test_with_a_smaller_penalty_there_are_several_optima():
-    # "with 0.003 it has several": in about half of the requests
+    # With a penalty of "0.003" there are often several: in about half of the requests
     cases = [(seed, kind) for seed in (42, 7, 0) for kind in mu.KINDS]
     assert sum(in_parallel(several_optima, cases)) >= 4
 
@@ -545,7 +490,7 @@ def kinds_with_the_clinic(seed):
 
 
 def test_with_the_clinic_in_the_units_are_copies_of_a_few():
-    # "or of a few while the clinic's rows are in": three or four
+    # "of a few while the clinic's rows are in": three or four
     assert kinds_with_the_clinic(42) == 3
     assert set(in_parallel(kinds_with_the_clinic, range(20))) == {3, 4}
 
@@ -559,7 +504,7 @@ def steps_one_by_one(run):
 
 
 def test_one_by_one_newton_takes_three_or_four_steps():
-    # "Newton's method arrives in 3 to 34 steps": the least is here
+    # "3 to 34 steps": the least is here
     assert np.unique(in_parallel(steps_one_by_one, range(4))).tolist() == [3, 4]
 
 
@@ -597,11 +542,11 @@ def fresh_at_request_58(run):
 
 
 def test_newton_stays_in_optima_that_few_fresh_retrains_reach():
-    # "After 58 requests, all of 60 continued runs give those who left a mean p of 0.41"
+    # After "58 requests", "all of 60" continued runs give those who left a mean p "of 0.41"
     continued = in_parallel(continued_to_request_58, range(60))
     assert np.round(continued, 2).tolist() == 60 * [0.41]
 
-    # "one in eight fresh retrains does, and most give 0.33": 288 of 2,400; here 800
+    # "one in eight" fresh retrains does, and "most give 0.33": 288 of 2,400; here 800
     fresh = np.round(in_parallel(fresh_at_request_58, range(800)), 2)
     assert np.mean(fresh == 0.41) == pytest.approx(0.12, abs=0.03)
     assert np.mean(fresh == 0.33) > 0.7
@@ -648,7 +593,7 @@ def heads_on_the_clinic(run):
 
 
 def test_where_retrains_are_forced_one_version_gives_the_head_away():
-    # "one version is told from a retrained head in 62% of cases": 62.6% of 1,000; here 400
+    # "62% of cases": 62.6% of 1,000; here 400
     runs = pd.DataFrame(in_parallel(heads_on_the_clinic, range(800)))
     runs["kept"] = runs.first_forced > REQUEST_50
     known = runs[:400]
@@ -685,6 +630,7 @@ def price_of_a_head(case):
 @pytest.mark.parametrize("kind", [mu.RANDOM, mu.CLINIC])
 def test_the_price_of_a_head_is_about_a_point_of_accuracy(kind):
     cases = [(kind, run) for run in range(30)]
+    # "about a point of accuracy"
     before, after = np.mean(in_parallel(price_of_a_head, cases), axis=0)
     assert 0.5 < before < 1.5
     assert 0.5 < after < 1.5
@@ -708,10 +654,10 @@ def residual_of_80(run):
 def test_what_is_really_left_of_the_random_patients():
     residuals = pd.Series(in_parallel(residual_of_80, range(30)))
 
-    # "With other features, random patients forced one head of 30 to retrain"
+    # "one head of 30"
     assert residuals.isna().sum() == 1
 
-    # "what is really left would permit 50.3%" to an observer of one version
+    # What is really left would permit "50.3%" to an observer of one version
     assert 100 * norm.cdf(residuals.mean() / 2 / mu.CertifiedHead.SIGMA) == pytest.approx(50.3, 0.1)
 
 
@@ -741,7 +687,7 @@ def largest_share_spent(run):
 
 
 def test_no_noise_forces_a_retrain_for_random_patients():
-    # "For random patients none of 300 other noises forces a retrain": they spend 74% at most
+    # "none of 300" other noises: they spend 74% at most
     shares = in_parallel(largest_share_spent, range(300))
     assert max(shares) < 0.8
 
@@ -767,7 +713,7 @@ def mean_of_fresh_heads(first, rows, n_heads, rng):
 @pytest.mark.parametrize(("n_heads", "years", "mg"), [(1, (20, 60), (20, 120)),
                                                       (10_000, (0, 5), (0, 8))])  # fmt: skip
 def test_averages_of_fresh_heads_give_the_leavers_away(n_heads, years, mg):
-    # "with 10,000 heads before and after each removal the errors were 1.5 years and 5 mg/dL"
+    # With "10,000 heads" before and after each removal, "1.5 years and 5 mg/dL"
     forget, retain, _ = mu.make_request(mu.RANDOM, STUDY)
     everybody = mu.stack(forget, retain)
     first = mu.CertifiedHead(everybody, STUDY, np.random.RandomState(0))

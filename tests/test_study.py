@@ -1,7 +1,6 @@
 """Part 3: what each method reads and where it ends; the attacks on synthetic scores; the study."""
 
 import copy
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -647,6 +646,7 @@ def test_it_takes_one_of_the_attacks(trials, monkeypatch, p_of_lira, p_of_vector
     assert (mu.attack_all(trials).caught == expected).all()
 
 
+@pytest.mark.slow
 def test_rewind_on_atypical_is_caught_by_its_weights():
     """64 trials as in the study. The logits of those who left do not show it."""
     rows = mu.make_request(mu.ATYPICAL, STUDY)
@@ -671,10 +671,8 @@ def test_rewind_on_atypical_is_caught_by_its_weights():
 
 def test_a_diverged_answer_is_caught_and_has_no_accuracy():
     settings = mu.replace(SMALL, multiplier=1e6)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with parallel_config("sequential"):
-            page, table, figures = mu.study(settings)
+    with np.errstate(all="raise"), parallel_config("sequential"):
+        page, table, figures = mu.study(settings)
     ascent = table.xs(mu.ASCENT, level="method")
     assert ascent.caught.all()
     assert ascent.test_accuracy.isna().all()
