@@ -84,7 +84,7 @@ import platform
 import re
 import sys
 from contextlib import contextmanager
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from textwrap import fill
 from threading import RLock
@@ -99,7 +99,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 from PIL import Image
 
@@ -1190,18 +1190,15 @@ def add_legend(ax, handles, side="upper", n_columns=3):
     ax.figure.legend(handles=handles, loc=f"outside {side} left", ncols=n_columns)
 
 
-def add_key(ax, data, marks, others=(), target="the target's border", n_columns=3):
-    """The legend of all maps: classes, marks as (label, look), the two borders, other handles.
-
-    target: what the dashed line is called.
-    """
+def add_key(ax, data, marks):
+    """The legend of all maps: classes, marks as (label, look), the two borders."""
     classes = list(zip(data.classes, CLASS_LOOKS))
     handles = []
     for label, look in classes + marks:
         handles.append(Line2D([], [], linestyle="", label=label, **look))
     handles.append(Line2D([], [], **BORDER_LINE, label="the model's border"))
-    handles.append(Line2D([], [], **TARGET_LINE, label=target))
-    add_legend(ax, [*handles, *others], n_columns=n_columns)
+    handles.append(Line2D([], [], **TARGET_LINE, label="the target's border"))
+    add_legend(ax, handles)
 
 
 # ---- The demo's four figures --------------------------------------------------------------------
@@ -1287,7 +1284,9 @@ def performance_figure(comparison):
         finding = what_ascent_does(comparison)
         in_band = check_answers(comparison).holds["nothing"]
         size = "no larger than theirs" if in_band else "larger than theirs"
-        explanation += f" Naive deletion keeps the old weights, and its gap is {size}."
+        explanation += (
+            f" Naive deletion forgets nothing: it keeps the old weights, and its gap is {size}."
+        )
     else:
         finding = NO_VERDICT
 
@@ -1352,7 +1351,7 @@ def boundaries_figure(comparison):
     # What each map shows
     verdicts = {name: f"differs on {len(rows):,}" for name, rows in differs.items()}
     verdicts[RETRAIN] = "the target"
-    verdicts[NAIVE] = "the original, unchanged"
+    verdicts[NAIVE] = "unchanged: forgets nothing"
     has_both_sides = len(np.unique(models[ASCENT].predict(data.train.X))) == 2
     if has_both_sides and n_differ > n / 2:
         verdicts[ASCENT] += ": sides swapped"
@@ -1681,8 +1680,8 @@ def split_around(cohort, settings, rng):
     n_test = math.ceil(0.2 * len(cohort.y))
     if len(askers) == 0 or len(others) <= n_test:
         raise SettingsError(
-            f"{len(askers)} of {len(cohort.y)} rows ask to be forgotten: at least one must, and "
-            f"more than {n_test} must not, since the test set is drawn from these"
+            f"--asked: {len(askers)} of {len(cohort.y)} rows ask to be forgotten. At least one "
+            f"must, and more than {n_test} must not, since the test set is drawn from these"
         )
 
     others_in_train, in_test = train_test_split(
@@ -1715,15 +1714,18 @@ def read_cohort(parts):
         needed = "features, labels, the names of the two classes, a scaler"
         raise ValueError(f"a cohort has four parts: {needed}") from None
 
-    is_unfitted_scaler = hasattr(cohort.scaler, "fit_transform")
-    if not is_unfitted_scaler or isinstance(cohort.scaler, type):
+    # A scaler: an object, not its class
+    is_scaler = hasattr(cohort.scaler, "fit_transform")
+    if not is_scaler or isinstance(cohort.scaler, type):
         raise ValueError(f"the scaler must be an object like StandardScaler(), not {cohort.scaler}")
 
+    # Features and labels, row by row
     features = as_numbers(cohort.features)
     y = as_zero_and_one(cohort.y, cohort.classes)
     if len(y) != len(features):
         raise ValueError(f"there are {len(y)} labels for {len(features)} rows of features")
 
+    # Who asks, if it is said
     asks = cohort.asks
     if asks is not None:
         asks = np.asarray(asks)
@@ -1742,31 +1744,36 @@ def as_numbers(features):
         name = features.columns[features.columns.duplicated()][0]
         raise ValueError(f"two columns are named {name}")
 
-    columns = []
-    for name, column in features.items():
-        # Missing values first: pandas would turn a missing date into the number -9.2e18
-        if column.isna().any():
-            raise ValueError(f"missing values in {name}")
-        if column.dtype.kind == "c":
-            raise ValueError(f"complex numbers in {name}")
-        if column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype):
-            raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
-        if not pd.api.types.is_numeric_dtype(column):
-            column = pd.to_numeric(column.astype(object), errors="coerce")  # a word becomes NaN
-        if column.isna().any():
-            raise ValueError(f"words or dates among numbers in {name}")
-        numbers = column.astype(float)
-        if np.isinf(numbers).any():
-            raise ValueError(f"infinite values in {name}")
-        if numbers.abs().max() > 1e100:  # their squares, in a variance, would be infinite
-            raise ValueError(f"values beyond 1e100 in {name}")
-        if 0 < numbers.abs().max() < 1e-100:  # their squares would be 0
-            raise ValueError(f"values below 1e-100 in {name}")
-        columns.append(numbers)
-
+    columns = [as_floats(name, column) for name, column in features.items()]
     table = pd.concat(columns, axis=1)
     table.columns = features.columns.astype(str)
     return table
+
+
+def as_floats(name, column):
+    """A column as floats; ValueError if it has missing values, words, dates, or too large ones."""
+    # Missing values first: pandas would turn a missing date into the number -9.2e18
+    if column.isna().any():
+        raise ValueError(f"missing values in {name}")
+    if column.dtype.kind == "c":
+        raise ValueError(f"complex numbers in {name}")
+    if column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype):
+        raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
+
+    # Numbers that are written as words are fine
+    if not pd.api.types.is_numeric_dtype(column):
+        column = pd.to_numeric(column.astype(object), errors="coerce")  # a word becomes NaN
+    if column.isna().any():
+        raise ValueError(f"words or dates among numbers in {name}")
+
+    numbers = column.astype(float)
+    if np.isinf(numbers).any():
+        raise ValueError(f"infinite values in {name}")
+    if numbers.abs().max() > 1e100:  # their squares, in a variance, would be infinite
+        raise ValueError(f"values beyond 1e100 in {name}")
+    if 0 < numbers.abs().max() < 1e-100:  # their squares would be 0
+        raise ValueError(f"values below 1e-100 in {name}")
+    return numbers
 
 
 def contradict(numbers, classes):
@@ -1775,13 +1782,16 @@ def contradict(numbers, classes):
     For labels 0 and 1, the names ("1", "0") do, since they swap the two, and so do the numbers
     (3, 4), which are other labels. ("well", "ill") and ("0", "1") do not.
     """
-    swapped = [str(classes[1]), str(classes[0])]
-    if swapped == [str(number) for number in numbers]:
-        return True
-    if swapped == [f"{number:.12g}" for number in numbers]:  # "1" for 1.0
-        return True
-    are_numbers = all(isinstance(name, Real) for name in classes)
-    return are_numbers and list(classes) != numbers
+    smaller, larger = numbers
+    name_0, name_1 = classes
+    if isinstance(name_0, Real) and isinstance(name_1, Real):
+        return name_0 != smaller or name_1 != larger
+    return means(name_0, larger) and means(name_1, smaller)
+
+
+def means(name, number):
+    """Is a name a way to write a number, as "1" or "1.0" are for 1.0?"""
+    return str(name) in (str(number), f"{number:.12g}")
 
 
 def as_zero_and_one(y, classes):
@@ -1801,22 +1811,21 @@ def as_zero_and_one(y, classes):
     # Which two labels are there?
     y = y.map(lambda label: label.decode() if isinstance(label, bytes) else label)
     found = sorted(y.unique().tolist(), key=str)  # by str: words and numbers may be mixed
+    are_numbers = all(isinstance(label, Real) for label in found)
     complaint = f"the labels must be of two classes, {classes}; they are {found}"
     if len(found) != 2:
         raise ValueError(complaint)
 
-    # Which one is class 1? Of numbers, the larger; of words, the second name
-    if all(isinstance(label, Real) for label in found):
-        found.sort()
-        if contradict(found, classes):
-            raise ValueError(f"{complaint}, of which the larger is class 1")
-        class_1 = found[1]
-    elif set(found) == set(classes):
-        class_1 = classes[1]
-    else:
-        raise ValueError(complaint)
+    # Which one is class 1? Of two words, the second name
+    if not are_numbers:
+        if set(found) != set(classes):
+            raise ValueError(complaint)
+        return (y == classes[1]).to_numpy(int)
 
-    return (y == class_1).to_numpy(int)
+    # Of two numbers, the larger
+    if contradict(sorted(found), classes):
+        raise ValueError(f"{complaint}, of which the larger is class 1")
+    return (y == max(found)).to_numpy(int)
 
 
 # Names may be long, and the figures are ten inches wide
@@ -1900,40 +1909,56 @@ def clinical(settings):
 # file is full of surprises, and none of them may become a wrong number: what does not fit is named.
 
 
-MISSING = [
-    "",
-    "?",
-    "NA",
-    "N/A",
-    "n/a",
-    "<NA>",
-    "#N/A",
-    "NaN",
-    "nan",
-    "null",
-    "NULL",
-]  # "None" may be a class
+# What people write for a missing value, in any column
+MISSING = ["", "?", "NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "null", "NULL"]
+# and, in capitals or not, among numbers only: among words, these may be classes
+MISSING_NUMBER = ["-", "--", ".", "na", "none", "unknown", "missing"]
 
 
-def read_table(path):
-    """A CSV file as a DataFrame; blanks and the words in MISSING are missing values.
+def text_of(source):
+    """The text of a path or of an open file, read once: a pipe has nothing to read twice."""
+    if not hasattr(source, "read"):
+        source = BytesIO(Path(source).expanduser().read_bytes())
+    content = source.read()
+    return content.decode("utf-8-sig") if isinstance(content, bytes) else content
 
-    The values are separated by commas, semicolons or tabs. Raises OSError if there is no such
-    file, and SettingsError if it is not a table.
+
+def find_separator(text):
+    """(separator, the text of the table): a comma, a semicolon or a tab.
+
+    Raises ValueError if none of them makes two columns of the first line.
+    """
+    # Excel may say it in a line of its own, "sep=;"
+    first_line, _, rest = text.partition("\n")
+    if first_line.startswith("sep="):
+        return first_line[4:5], rest
+
+    # The right one makes the most columns
+    n_columns = {}
+    for separator in [",", ";", "\t"]:
+        header = pd.read_csv(StringIO(text), sep=separator, nrows=0)
+        n_columns[separator] = len(header.columns)
+    separator = max(n_columns, key=n_columns.get)
+    if n_columns[separator] == 1:
+        reason = f"the first line must name two columns or more; it is: {first_line[:60]}"
+        raise ValueError(reason)
+    return separator, text
+
+
+def read_table(source):
+    """A CSV file as a DataFrame; what is listed in MISSING is a missing value.
+
+    source is a path or an open file; values are separated by commas, semicolons or tabs. Raises
+    OSError if there is no such file, and SettingsError if it is not a table.
     """
     try:
-        # The right separator finds the most columns in the first line
-        n_columns = {}
-        for separator in [",", ";", "\t"]:
-            first_line = pd.read_csv(path, sep=separator, nrows=0)
-            n_columns[separator] = len(first_line.columns)
-        separator = max(n_columns, key=n_columns.get)
+        separator, text = find_separator(text_of(source))
 
         # With index_col=False, values beyond the last column are dropped, with a warning: an error
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
-                path,
+                StringIO(text),
                 sep=separator,
                 index_col=False,
                 keep_default_na=False,
@@ -1942,20 +1967,53 @@ def read_table(path):
                 low_memory=False,  # one type for the whole of a column
             )
     except UnicodeDecodeError as error:
-        raise SettingsError(f"--data {path}: not in UTF-8; save it as CSV UTF-8") from error
+        raise SettingsError(f"--data {source}: not in UTF-8; save it as CSV UTF-8") from error
     except pd.errors.ParserWarning as error:
-        reason = "rows have more values than there are columns (are there decimal commas?)"
-        raise SettingsError(f"--data {path}: {reason}") from error
+        reason = "rows have more values than the first line (decimal commas, or no header there?)"
+        raise SettingsError(f"--data {source}: {reason}") from error
     except ValueError as error:
-        raise SettingsError(f"--data {path}: {error}") from error
+        raise SettingsError(f"--data {source}: {error}") from error
 
     # A column without a name holds the numbers of the rows, which are not data
-    table.columns = table.columns.str.strip()
     nameless = table.columns.str.startswith("Unnamed:")
-    if table.columns.duplicated().any():
-        twice = table.columns[table.columns.duplicated()][0]
-        raise SettingsError(f"--data {path}: two columns are named {twice}")
     return table.loc[:, ~nameless]
+
+
+def stripped(name):
+    """A name without blanks around it; a column may also be named by a number."""
+    return name.strip() if isinstance(name, str) else name
+
+
+def tidied(table):
+    """A table without blanks around the names of its columns, and with numbers as numbers.
+
+    Raises SettingsError for a name that stands twice.
+    """
+    table = table.rename(columns=stripped)
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise SettingsError(f"--data: two columns are named {twice[0]}")
+    return table.apply(numbers_if_possible)
+
+
+def is_text(column):
+    """Does a column hold words, or words and numbers?"""
+    return column.dtype == object or isinstance(column.dtype, pd.StringDtype)
+
+
+def numbers_if_possible(column):
+    """A column of numbers, some of them "-" or "unknown", as floats; any other one as it is."""
+    if not is_text(column):
+        return column
+    words = column.astype(str).str.strip().str.casefold()
+    is_missing = column.isna() | words.isin(MISSING_NUMBER)
+    numbers = pd.to_numeric(words, errors="coerce")  # a word becomes NaN
+
+    # Unless all words but these are numbers, it is a column of words
+    is_number = numbers[~is_missing].notna()
+    if len(is_number) == 0 or not is_number.all():
+        return column
+    return numbers
 
 
 def check_columns(names, table, flag):
@@ -1967,45 +2025,67 @@ def check_columns(names, table, flag):
 
 
 def feature_names(table, label, features):
-    """Which columns to learn from: "age,blood sugar", or a list of names.
-
-    If it is empty, the two numeric columns. But an id or a code must not become a feature
-    unnoticed: SettingsError unless there are exactly two, neither of them an id, and no column
-    with decimal commas, which would be a third.
-    """
+    """Which columns to learn from: "age,blood sugar", or a list; if empty, the two with numbers."""
+    if features is None:
+        features = []
     if isinstance(features, str):
-        features = [name.strip() for name in features.split(",")]
-    names = [name for name in features if name != ""]
+        features = features.split(",")
+    names = [stripped(name) for name in features]
+    names = [name for name in names if name != ""]
+    if len(names) == 0:
+        return the_two_with_numbers(table.drop(columns=label))
+
     check_columns(names, table, "--features")
     if label in names:
         raise SettingsError(f"--features {label}: this is the label")
     if len(set(names)) < len(names):
         raise SettingsError("--features: a column is named twice")
-    if names:
-        return names
+    return names
 
-    numeric = table.drop(columns=label).select_dtypes("number").columns.tolist()
-    has_id = any(looks_like_an_id(table[name]) for name in numeric)
-    hint = decimal_commas(table)
-    if len(numeric) != 2 or has_id or hint:
-        found = ", ".join(numeric) or "none"
+
+def the_two_with_numbers(table):
+    """The only two columns with numbers; SettingsError unless there is no doubt about them.
+
+    An id or a code must not become a feature unnoticed, nor a third column be overlooked.
+    """
+    numeric = table.select_dtypes("number").columns.tolist()
+    doubt = not_quite_numbers(table)
+    for name in numeric:
+        if looks_like_an_id(table[name]):
+            doubt += f"; {name} looks like an id"
+    if len(numeric) != 2 or doubt:
+        found = ", ".join(str(name) for name in numeric) or "none"
         reason = f"name the columns to learn from (with numbers: {found})"
-        raise SettingsError(f"--features: {reason}{hint}")
+        raise SettingsError(f"--features: {reason}{doubt}")
     return numeric
 
 
 def looks_like_an_id(column):
-    """Whole numbers, every row another one: likely, in a table of more than a few rows, an id."""
-    is_whole = pd.api.types.is_integer_dtype(column)
-    return is_whole and column.is_unique and len(column) >= 20
+    """Are these whole numbers, nearly every row another one?
+
+    An id may be missing, or stand twice by mistake. In fewer than 20 rows, chance can do that.
+    """
+    numbers = column.dropna()
+    are_whole = (numbers % 1 == 0).all()
+    nearly_all_differ = numbers.nunique() >= 0.95 * len(numbers)
+    return len(numbers) >= 20 and are_whole and nearly_all_differ
 
 
-def decimal_commas(table):
-    """A hint, if a column has decimal commas; otherwise nothing."""
+def not_quite_numbers(table):
+    """A hint at the first column in which half of the values or more are numbers, but not all."""
     for name, column in table.items():
-        words = column.dropna().astype(str)
-        if len(words) and words.str.fullmatch(r"[-+]?\d+,\d+").all():
-            return f"; in {name} a comma should be a point: {words.iloc[0]}"
+        if not is_text(column):
+            continue
+        words = column.dropna().astype(str).str.strip()
+        is_number = pd.to_numeric(words, errors="coerce").notna()
+        has_comma = words.str.fullmatch(r"[-+]?\d+,\d+")
+        n_numbers = (is_number | has_comma).sum()
+        if n_numbers == 0 or n_numbers < len(words) / 2:
+            continue
+
+        if has_comma.any():
+            return f"; in {name} a comma should be a point: {words[has_comma].iloc[0]}"
+        return f"; in {name} this is not a number: {words[~is_number].iloc[0]}"
     return ""
 
 
@@ -2014,7 +2094,7 @@ def read_features(columns):
     try:
         numbers = as_numbers(columns)
     except ValueError as error:
-        raise SettingsError(f"--features: {error}{decimal_commas(columns)}") from error
+        raise SettingsError(f"--features: {error}{not_quite_numbers(columns)}") from error
 
     for name, column in numbers.items():
         if column.nunique() == 1:
@@ -2056,20 +2136,25 @@ def read_label(column):
 
 def who_asks(table, query, y):
     """Mask (n,) of the rows for which a query is true, such as "clinic == 3"."""
+    # Is it true or false for each row?
     flag = f"--asked {query}"
     try:
         asked = table.eval(query, local_dict={}, global_dict={})
     except Exception as error:  # pandas raises a dozen kinds
         reason = f"not understood ({error}); write clinic == 3, or `blood sugar` > 200"
         raise SettingsError(f"{flag}: {reason}") from error
-    is_mask = isinstance(asked, pd.Series) and asked.dtype == bool
+    is_mask = isinstance(asked, pd.Series) and pd.api.types.is_bool_dtype(asked)
     if not is_mask or not asked.index.equals(table.index):
         reason = "must be true or false for each row; write clinic == 3"
         raise SettingsError(f"{flag}: {reason}")
 
-    asked = asked.to_numpy()
+    # Do some ask, and not too many?
+    asked = asked.to_numpy(bool)
     if not asked.any():
-        raise SettingsError(f"{flag}: this is true of no row")
+        # 3 is not "3": show what the columns hold
+        first_row = [f"{name} is {table[name].tolist()[0]!r}" for name in columns_in(query, table)]
+        reason = f"this is true of no row; in the first one, {', '.join(first_row)}"
+        raise SettingsError(f"{flag}: {reason}")
     if len(np.unique(y[~asked])) < 2:
         raise SettingsError(f"{flag}: both classes must remain among the other rows")
     return asked
@@ -2093,11 +2178,15 @@ def own_cohort(table, label, features="", asked=""):
     true ask to be forgotten; if empty, rows are drawn at random. Rows with missing values in these
     columns are left out. Raises SettingsError for what does not fit.
     """
+    table = tidied(table)
+    label = stripped(label)
     check_columns([label], table, "--label")
     names = feature_names(table, label, features)
 
     # Rows with missing values; where it is missing whether somebody asks, too
-    needed = [label, *names, *columns_in(asked, table)]
+    needed = [label, *names]
+    if asked:
+        needed += columns_in(asked, table)
     complete = table.dropna(subset=needed).infer_objects()
     if len(complete) < 10:
         reason = f"{len(complete)} rows without missing values; 10 are needed"
@@ -2129,12 +2218,14 @@ def own_headline(comparison, cohort, settings, n_read):
 
 def own(settings):
     """The demo on your own CSV file."""
+    # What must be given, and what not both
     for flag in ["data", "label"]:
         if not getattr(settings, flag):
             raise SettingsError(f"--{flag} is needed: own --data FILE --label COLUMN")
     if settings.asked and settings.forget:
         raise SettingsError("--forget and --asked: give one of them, both say who asks")
 
+    # The table becomes a cohort, named after its file
     table = read_table(settings.data)
     cohort = own_cohort(table, settings.label, settings.features, settings.asked)
     cohort = cohort._replace(source=f"rows of {os.path.basename(settings.data)}")
@@ -2210,35 +2301,103 @@ def sweep_headline(doses, comparison):
     return f"A little gradient ascent nears the target, a lot {effect}"
 
 
-def compared_with_seeds(here, accuracies):
-    """How the forget accuracies after ascent of other seeds compare with one; in words."""
-    of_ascent = accuracies[ASCENT]
-    n = len(of_ascent)
-    n_lower = (of_ascent < here).sum()
-    if n_lower == n:
-        return f"all {n} lower"
-    if of_ascent.min() > here:
-        return f"all {n} higher"
-    return f"{n_lower} of {n} lower"
+# How both figures of this part name their lines: directly, so that nobody has to look up a key
 
 
-def set_dose_axis(ax, title, doses):
-    """A horizontal axis for the dose, from one power of ten to another."""
-    seen = doses.dose[doses.dose > 0]  # 0 has no place on a log scale
-    low = 10 ** np.floor(np.log10(seen.min()))
-    high = 10 ** np.ceil(np.log10(seen.max()))
-    ax.set_title(title)
-    ax.set(xscale="log", xlim=(low, high))
-    ax.set_xlabel("dose, each tick 10 times more", loc="left")
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_locator(NullLocator())
+class Label(NamedTuple):
+    """The name of a line."""
+
+    y: float  # where the line ends
+    words: str
+    color: str
+
+
+def pushed_apart(heights, room):
+    """Heights (n,) of names in a panel from 0 to 1, moved until each has room for itself."""
+    order = np.argsort(heights)
+    placed = np.array(heights, float)
+
+    # From below: what is too near to the one below it moves up
+    lowest = room / 2
+    for k in order:
+        placed[k] = max(placed[k], lowest)
+        lowest = placed[k] + room
+
+    # From above: what has left the panel at the top moves down again
+    highest = 1 - room / 2
+    for k in order[::-1]:
+        placed[k] = min(placed[k], highest)
+        highest = placed[k] - room
+    return placed
+
+
+def name_lines(ax, labels):
+    """Write labels at the right of a panel, each at the height of its line or close to it."""
+    to_panel = ax.transScale + ax.transLimits  # data -> widths and heights of the panel
+    heights = []
+    for label in labels:
+        height = to_panel.transform((1, label.y))[1]
+        heights.append(height)
+
+    line_of_text = 0.13  # in heights of a panel
+    for label, height in zip(labels, pushed_apart(heights, line_of_text)):
+        ax.text(1.03, height, label.words, color=label.color, va="center", transform=ax.transAxes)
+
+
+def mark_above(ax, x, words, color):
+    """A vertical line through a panel, and its name above, where the title has left room."""
+    ax.axvline(x, color=color, linewidth=1.2, zorder=0)
+    above = ax.get_xaxis_transform()  # x in data, y in heights of the panel
+    ax.text(x, 1.03, words, color=color, ha="center", va="bottom", transform=above)
+
+
+ROOM_ABOVE = 24  # points between a panel and its title: for the name of a mark
 
 
 def set_percent_axis(ax):
     """A vertical axis from 0 to 100%, with the line of 50%."""
-    ax.axhline(0.5, **HALF_LINE, zorder=0, label="coin toss")
+    ax.axhline(0.5, **HALF_LINE, zorder=0)
     ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1], yticklabels=["0%", "50%", "100%"])
 
+
+def draw_targets(ax, comparison):
+    """What the retrained model gets right: of the test set, and of the forget set."""
+    results = comparison.results
+    for accuracy in (results.test_accuracy, results.forget_accuracy):
+        ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0)
+
+
+SMALLEST = 0.01  # points: what is drawn for smaller gaps, since 0 has no place on a log scale
+
+
+def as_drawn(gaps):
+    """Gaps as they are drawn, in points of probability."""
+    return np.maximum(100 * gaps, SMALLEST)
+
+
+def draw_yardsticks(ax, comparison):
+    """A panel for gaps: its axis, a line for doing nothing, a band for other retrains.
+
+    Returns their labels.
+    """
+    ax.set(yscale="log", ylim=(SMALLEST, 110), yticks=[0.01, 0.1, 1, 10, 100])
+    ax.set_ylabel("points, each tick\n10 times farther")
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.yaxis.set_minor_locator(NullLocator())
+
+    nothing = as_drawn(comparison.results.gap_to_retrained[NAIVE])
+    ax.axhline(nothing, color=GREY, linewidth=1.2)
+
+    others = as_drawn(gaps_to_others(comparison.models[RETRAIN], comparison))
+    ax.axhspan(others.min(), others.max(), color=GREEN_TINT, zorder=0)
+    middle = np.sqrt(others.min() * others.max())  # on a log scale
+    return [
+        Label(nothing, "doing nothing", GREY),
+        Label(middle, f"{len(others)} retrained models", GREEN),
+    ]
+
+
+# The figure of the sweep
 
 DIAMOND = {  # our example
     "marker": "D",
@@ -2247,35 +2406,36 @@ DIAMOND = {  # our example
     "edgecolor": INK,
     "linewidth": 1.6,
     "zorder": 5,
+    "clip_on": False,
 }
 
 
-def add_panel_key(ax):
-    """The key of one panel, below it."""
-    below = {"loc": "upper left", "bbox_to_anchor": (0, 0), "borderaxespad": 4}  # lines of text
-    ax.legend(**below, borderpad=0, labelspacing=0.3)
+def set_dose_axis(ax, title, doses, example_dose):
+    """A horizontal axis for the dose, from one power of ten to another, our example marked."""
+    seen = doses.dose[doses.dose > 0]  # 0 has no place on a log scale
+    low = 10 ** np.floor(np.log10(seen.min()))
+    high = 10 ** np.ceil(np.log10(seen.max()))
+    ax.set_title(title, pad=ROOM_ABOVE)
+    ax.set(xscale="log", xlim=(low, high))
+    ax.set_xlabel("dose of ascent, each tick 10 times more", loc="left")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.xaxis.set_minor_locator(NullLocator())
+    if example_dose > 0:
+        mark_above(ax, example_dose, "our example", INK)
 
 
 def draw_gap_over_dose(ax, doses, comparison):
     """The gap in points of probability, beside other retrains and doing nothing."""
-    smallest = 0.01  # points; 0 has no place on a log scale
     settings = comparison.settings
     dose = settings.unlearn_epochs * settings.multiplier
-    results = (100 * comparison.results.gap_to_retrained).clip(lower=smallest)
-    gaps = (100 * doses.gap_to_retrained).clip(lower=smallest)
-    others = 100 * gaps_to_others(comparison.models[RETRAIN], comparison)
-    others = others.clip(smallest)
+    gaps = as_drawn(doses.gap_to_retrained)
+    largest = gaps[doses.dose.idxmax()]
 
-    ax.scatter(doses.dose, gaps, color=RED, s=24, label="gradient ascent")
-    ax.scatter(dose, results[ASCENT], **DIAMOND, label="our example")
-    ax.axhline(results[NAIVE], color=GREY, linewidth=1.2, label="nothing done")
-    band = {"color": GREEN_TINT, "zorder": 0, "label": f"as near as {len(others)} other retrains"}
-    ax.axhspan(others.min(), others.max(), **band)
-    ax.set(yscale="log", ylim=(smallest, 110), yticks=[0.01, 0.1, 1, 10, 100])
-    ax.yaxis.set_major_formatter("{x:g}")
-    ax.yaxis.set_minor_locator(NullLocator())
-    set_dose_axis(ax, "Gap to the target, in points", doses)
-    add_panel_key(ax)
+    labels = draw_yardsticks(ax, comparison)
+    ax.scatter(doses.dose, gaps, color=RED, s=24)
+    ax.scatter(dose, as_drawn(comparison.results.gap_to_retrained[ASCENT]), **DIAMOND)
+    set_dose_axis(ax, "Gap to the target", doses, dose)
+    name_lines(ax, [*labels, Label(largest, "gradient ascent", RED)])
 
 
 def draw_accuracy_over_dose(ax, doses, comparison):
@@ -2284,87 +2444,129 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     accuracy = comparison.results.forget_accuracy
     dose = settings.unlearn_epochs * settings.multiplier
 
+    # The accuracies, and the target's
     in_order = doses.sort_values("dose")
-    ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1, label="on the test set")
-    forget = {"color": RED, "s": 24, "label": f"on {the_asked(comparison.data)}"}
-    ax.scatter(doses.dose, doses.forget_accuracy, **forget)
+    ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1)
+    ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24)
     ax.scatter(dose, accuracy[ASCENT], **DIAMOND)
-    ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0, label="the target")
+    draw_targets(ax, comparison)
+
+    # The axes, and the names
     set_percent_axis(ax)
-    set_dose_axis(ax, "Accuracy after ascent", doses)
-    add_panel_key(ax)
+    set_dose_axis(ax, "Accuracy after ascent", doses, dose)
+    largest = in_order.iloc[-1]
+    name_lines(ax, [
+        Label(accuracy[RETRAIN], "the target", GREEN),
+        Label(0.5, "coin toss", INK),
+        Label(largest.test_accuracy, "test set", INK),
+        Label(largest.forget_accuracy, the_asked(comparison.data), RED),
+    ])  # fmt: skip
 
 
 def draw_accuracy_over_seeds(ax, accuracies, comparison):
-    """The accuracy on the forget set after ascent: a dot per seed."""
-    accuracy = comparison.results.forget_accuracy
-    of_ascent = accuracies[[ASCENT]]
-    sns.swarmplot(of_ascent, ax=ax, size=5, palette=[RED], warn_thresh=1)  # no warnings
-    ax.scatter(0, accuracy[ASCENT], **DIAMOND)
-    ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0)
-    set_percent_axis(ax)
-    ax.set_xticks([0], [f"on {the_asked(comparison.data)},\na dot per seed"])
-    ax.set_title("Other seeds")
-    ax.set(xlabel="", xlim=(-0.6, 0.6))
+    """The accuracy on the forget set, retrained and after ascent: a dot per seed."""
+    names = [RETRAIN, ASCENT]
+    here = comparison.results.forget_accuracy[names]
+
+    # A row for each of the two, with our example
+    sns.swarmplot(
+        accuracies[names],
+        ax=ax,
+        orient="h",
+        size=5,
+        palette=[COLORS[name] for name in names],
+        warn_thresh=1,  # dots may lie on dots
+    )
+    ax.scatter(here, range(2), **DIAMOND)
+    name_rows(ax, here.map("◇ {:.0%}".format))
+
+    # The axis
+    ax.axvline(0.5, **HALF_LINE, zorder=0)
+    ax.set(xlabel="", xlim=(-0.03, 1.03))  # room for dots at 0% and 100%
+    ax.set_xticks([0, 0.5, 1], ["0%", "50%, coin toss", "100%"])
+
+
+def seeds_headline(accuracies, comparison):
+    """How much the outcome of one dose depends on the seed."""
+    of_ascent = accuracies[ASCENT]
+    here = comparison.results.forget_accuracy[ASCENT]
+    return (
+        f"Luck: with seeds {of_ascent.index[0]} to {of_ascent.index[-1]}, the same dose leaves "
+        f"{of_ascent.min():.0%} to {of_ascent.max():.0%} of {the_asked(comparison.data)} right, "
+        f"ours {here:.0%}"
+    )
 
 
 @in_our_style()
 def sweep_figure(doses, accuracies, comparison):
-    """The gap and both accuracies over the dose, and forget accuracy over the seed."""
+    """The gap and both accuracies over the dose; below, forget accuracy over the seed."""
     settings = comparison.settings
-    here = comparison.results.forget_accuracy[ASCENT]
+    whom = the_asked(comparison.data)
 
     # What was found, and how to read it
     finding = sweep_headline(doses, comparison)
     explanation = (
-        f"{example(comparison)}. Dose: epochs of ascent × step size. Right: our example, "
-        f"{settings.unlearn_epochs} × {settings.multiplier:g}, and the same with other seeds, "
-        f"{compared_with_seeds(here, accuracies)}."
+        f"{example(comparison)}. The target is a model that never saw {whom}. Dose: epochs of "
+        f"ascent × step size; ◇ is our example, {settings.unlearn_epochs} × "
+        f"{settings.multiplier:g}."
     )
-    fig, axes = new_figure(5.4, finding, explanation, 1, 3, width_ratios=[5, 5, 2.8])
-    gap_panel, accuracy_panel, seed_panel = axes
-
+    fig, panels = new_page(6.8, finding, explanation)
+    by_dose, by_seed = panels.subfigures(2, 1, height_ratios=[2.2, 1])
+    gap_panel, accuracy_panel = by_dose.subplots(1, 2)
     draw_gap_over_dose(gap_panel, doses, comparison)
     draw_accuracy_over_dose(accuracy_panel, doses, comparison)
-    draw_accuracy_over_seeds(seed_panel, accuracies, comparison)
+
+    # Another story, on ground of its own
+    by_seed.set_facecolor(PALEST)
+    headline = in_lines(seeds_headline(accuracies, comparison), TEXT_WIDTH, 13, "bold")
+    by_seed.suptitle(headline, x=0.008, ha="left", size=13)
+    draw_accuracy_over_seeds(by_seed.subplots(), accuracies, comparison)
     return fig
+
+
+def doses_in_words(doses, comparison):
+    """Over which doses does ascent come nearer to the target than doing nothing?"""
+    nothing = comparison.results.gap_to_retrained[NAIVE]
+    nearer = doses[doses.gap_to_retrained < nothing]
+    n = len(doses)
+    if nearer.empty:
+        return (
+            f"The nearest of {n} settings leaves a gap of {points(doses.gap_to_retrained.min())} "
+            f"points, doing nothing {points(nothing)}."
+        )
+
+    nearest = nearer.loc[nearer.gap_to_retrained.idxmin()]
+    return (
+        f"{len(nearer)} of {n} settings end nearer to the target than doing nothing (a gap of "
+        f"{points(nothing)} points), with doses of {nearer.dose.min():g} to "
+        f"{nearer.dose.max():g}; the nearest, at a dose of {nearest.dose:g}, leaves "
+        f"{points(nearest.gap_to_retrained)}. But only somebody who has retrained models can "
+        "tell which ones."
+    )
+
+
+def seeds_in_words(accuracies, comparison):
+    """How different is forget accuracy with other seeds?"""
+    settings = comparison.settings
+    here = comparison.results.forget_accuracy
+    seeds = accuracies[ASCENT]
+    return (
+        f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
+        f"{percent(here[ASCENT])} with seed {settings.seed}, and {percent(seeds.min())} to "
+        f"{percent(seeds.max())} (mean {percent(seeds.mean())}) with seeds {seeds.index[0]} "
+        f"to {seeds.index[-1]}. The target is {percent(here[RETRAIN])}."
+    )
 
 
 def sweep_page(doses, accuracies, comparison):
     """The sweep in words, then forget accuracy and gap for every setting."""
-    settings = comparison.settings
-    nothing = comparison.results.gap_to_retrained[NAIVE]
-    forget = comparison.results.forget_accuracy
-    n = len(doses)
+    words = f"{NO_VERDICT}."
+    if has_learned(comparison):
+        headline = sweep_headline(doses, comparison)
+        by_dose = doses_in_words(doses, comparison)
+        by_seed = seeds_in_words(accuracies, comparison)
+        words = f"{headline}. {by_dose} {by_seed}"
 
-    # Over which doses does ascent come nearer than doing nothing?
-    nearer = doses[doses.gap_to_retrained < nothing]
-    if nearer.empty:
-        by_dose = (
-            f"The nearest of {n} settings leaves a gap of {points(doses.gap_to_retrained.min())} "
-            f"points, doing nothing {points(nothing)}."
-        )
-    else:
-        nearest = nearer.loc[nearer.gap_to_retrained.idxmin()]
-        by_dose = (
-            f"{len(nearer)} of {n} settings end nearer to the target than doing nothing (a gap of "
-            f"{points(nothing)} points), with doses of {nearer.dose.min():g} to "
-            f"{nearer.dose.max():g}; the nearest, at a dose of {nearest.dose:g}, leaves "
-            f"{points(nearest.gap_to_retrained)}. But only somebody who has retrained models can "
-            "tell which ones."
-        )
-
-    # And with other seeds?
-    seeds = accuracies[ASCENT]
-    by_seed = (
-        f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
-        f"{percent(forget[ASCENT])} with seed {settings.seed}, and {percent(seeds.min())} to "
-        f"{percent(seeds.max())} (mean {percent(seeds.mean())}) with seeds {accuracies.index[0]} "
-        f"to {accuracies.index[-1]}. The target is {percent(forget[RETRAIN])}."
-    )
-    words = f"{sweep_headline(doses, comparison)}. {by_dose} {by_seed}"
-
-    # The tables
     accuracy_table = (100 * doses.forget_accuracy).map("{:.0f}".format).unstack()
     gap_table = doses.gap_to_retrained.map(points).unstack()
     lines = [
@@ -2415,81 +2617,88 @@ class Film(NamedTuple):
 
 
 def epochs_shown(last, nearest, n_frames=90):
-    """The epochs of a film: slowly until twice the nearest epoch, with a third of the frames."""
-    slow = min(2 * nearest, last)
-    if slow in (0, last):  # one speed
-        epochs = np.linspace(0, last, n_frames)
+    """The epochs of a film: a third of the frames until twice the nearest epoch, then faster."""
+    turn = min(2 * nearest, last)
+    n_slow = n_frames // 3
+    if turn in (0, last):
+        epochs = np.linspace(0, last, n_frames)  # at one speed
     else:
-        n_slow = n_frames // 3
-        slowly = np.linspace(0, slow, n_slow)
-        faster = np.linspace(slow, last, n_frames - n_slow)
-        epochs = np.concatenate([slowly, faster])
+        before = np.linspace(0, turn, n_slow)
+        after = np.linspace(turn, last, n_frames - n_slow)
+        epochs = np.concatenate([before, after])
+
+    # Whole numbers, each one once
     return np.unique([*epochs.round().astype(int), nearest])
 
 
-class Curve:
-    """A panel of the film: what has been measured so far, and the latest value in its title.
+def film_headline(path, comparison):
+    """Where on its path ascent is nearest to the target."""
+    nearest = path.gap_to_retrained.idxmin()
+    last = path.index[-1]
+    whom = the_asked(comparison.data)
+    if not has_learned(comparison):
+        return NO_VERDICT
+    if last == 0:
+        return "Without an epoch of ascent, the model stays as it was"
+    if nearest == 0:
+        return f"No epoch of gradient ascent brings the model nearer to one that never saw {whom}"
+    when = f"epoch {nearest:,} of {last:,}"
+    return f"Gradient ascent is closest to a model that never saw {whom} at {when}"
 
-    From the epoch that is nearest to the target on, a line marks it. What is animated is not drawn
-    by Matplotlib with the rest of the figure, but by the film.
+
+class Curve:
+    """A line of the film, as far as it has come, with a dot at its end.
+
+    What is animated is not drawn by Matplotlib with the rest of the figure, but by the film.
     """
 
-    def __init__(self, ax, title, values, color, form, nearest):
+    def __init__(self, ax, values, color):
         self.values = values  # a Series, by epoch
-        self.form = form  # value -> words
-        self.nearest = nearest
-        (self.line,) = ax.plot(0, values[0], linewidth=2.4, color=color, animated=True)
-        (self.dot,) = ax.plot(0, values[0], "o", color=color, clip_on=False, animated=True)
-        self.mark = ax.axvline(nearest, color=GREEN, linewidth=1.2, animated=True)
-        ax.set_title(title)
-        self.number = ax.set_title(" ", color=color, loc="right")
-        ax.set_xlim(0, max(values.index[-1], 1))
+        start = values[0]
+        (self.line,) = ax.plot(0, start, linewidth=2.4, color=color, animated=True)
+        (self.dot,) = ax.plot(0, start, "o", color=color, clip_on=False, animated=True)
 
     def show(self, epoch):
         """Bring it to an epoch; returns its parts, to be drawn."""
         so_far = self.values.loc[:epoch]
         self.line.set_data(so_far.index, so_far)
         self.dot.set_data([epoch], [so_far[epoch]])
-        self.number.set_text(self.form(so_far[epoch]))
-        self.mark.set_visible(epoch >= self.nearest)
-        return [self.mark, self.line, self.dot, self.number]
+        return [self.line, self.dot]
 
 
 def draw_curves(axes, path, comparison):
-    """Three panels over the epochs, each with its target; returns the curves, still empty."""
-    results = comparison.results
-    whom = the_asked(comparison.data)
+    """The panels of the gap and of both accuracies, over the epochs; returns the curves to come."""
     nearest = path.gap_to_retrained.idxmin()
-    smallest = 0.001  # points; 0 has no place on a log scale
-    others = (100 * gaps_to_others(comparison.models[RETRAIN], comparison)).clip(smallest)
-    gaps = (100 * path.gap_to_retrained).clip(lower=smallest)
-    test = path.test_accuracy
-    forget = path.forget_accuracy
+    last = path.index[-1]
+    end = path.loc[last]
+    gaps = as_drawn(path.gap_to_retrained)
+    gap_panel = axes["gap"]
+    accuracy_panel = axes["accuracy"]
 
-    # The gap, from the power of ten below all of them to 100 points
-    lowest = np.floor(np.log10(min(gaps.min(), others.min())))
-    ticks = 10.0 ** np.arange(lowest, 3)
-    gap = axes["gap"]
-    gap.axhspan(others.min(), others.max(), color=GREEN_TINT)
-    gap.axhline(gaps[0], color=GREY, linewidth=1.2)
-    gap.set(yscale="log", ylim=(ticks[0], 110), yticks=ticks)
-    gap.yaxis.set_major_formatter("{x:g}")
-    gap.yaxis.set_minor_locator(NullLocator())
+    # The epochs, and the nearest of them
+    for ax in (gap_panel, accuracy_panel):
+        ax.set_xlim(0, max(last, 1))
+    mark_above(gap_panel, nearest, "closest", GREEN)
+    accuracy_panel.axvline(nearest, color=GREEN, linewidth=1.2, zorder=0)
+    gap_panel.set_xticklabels([])
+    accuracy_panel.set_xlabel("epochs of ascent")
 
-    # Both accuracies
-    for name in ("test", "forget"):
-        set_percent_axis(axes[name])
-        axes[name].axhline(results[f"{name}_accuracy"][RETRAIN], **TARGET_LINE, zorder=1)
-
-    # The panels lie above each other; the lowest one names the epochs
-    axes["forget"].set_xlabel("epochs of ascent")
-    for name in ("gap", "test"):
-        axes[name].set_xticklabels([])
+    # The gap, and both accuracies with their targets
+    labels = draw_yardsticks(gap_panel, comparison)
+    name_lines(gap_panel, [*labels, Label(gaps[last], "ascent", RED)])
+    set_percent_axis(accuracy_panel)
+    draw_targets(accuracy_panel, comparison)
+    name_lines(accuracy_panel, [
+        Label(comparison.results.forget_accuracy[RETRAIN], "the target", GREEN),
+        Label(0.5, "coin toss", INK),
+        Label(end.test_accuracy, "test set", INK),
+        Label(end.forget_accuracy, "who asked", RED),
+    ])  # fmt: skip
 
     return [
-        Curve(axes["gap"], "Gap (log scale)", gaps, RED, "{:.2f} points".format, nearest),
-        Curve(axes["test"], "Test accuracy", test, INK, "{:.0%}".format, nearest),
-        Curve(axes["forget"], f"Accuracy on {whom}", forget, RED, "{:.0%}".format, nearest),
+        Curve(gap_panel, gaps, RED),
+        Curve(accuracy_panel, path.test_accuracy, INK),
+        Curve(accuracy_panel, path.forget_accuracy, RED),
     ]
 
 
@@ -2503,56 +2712,84 @@ def colors_of(codes):
     return np.column_stack([codes >> 16, codes >> 8 & 255, codes & 255])
 
 
-def in_one_palette(pictures):
-    """The pictures in the same 255 colours: with a palette for each, the film would flicker.
-
-    The 256th colour is Pillow's mark for "no change".
-    """
-    # The most frequent colours in some of the pictures
+def common_palette(pictures):
+    """The 255 most frequent colours (255, 3) in some of the pictures."""
     step = len(pictures) // 8 + 1
-    some = np.stack([codes_of(picture) for picture in pictures[::step]])
-    codes, counts = np.unique(some, return_counts=True)
-    palette = colors_of(codes[np.argsort(counts)[-255:]])
+    some = [codes_of(picture) for picture in pictures[::step]]
+    codes, counts = np.unique(np.stack(some), return_counts=True)
+    codes = codes[np.argsort(-counts)]
 
-    # In each picture, the nearest one for every colour
-    same_palette = []
-    for picture in pictures:
-        codes, where = np.unique(codes_of(picture), return_inverse=True)
-        nearest = cdist(colors_of(codes), palette).argmin(axis=1)
-        numbers = nearest[where].reshape(picture.height, picture.width)
-        image = Image.fromarray(numbers.astype(np.uint8))
-        image.putpalette(palette.ravel().tolist())
-        same_palette.append(image)
-    return same_palette
+    # Of colours that are nearly alike, in steps of 8, the most frequent one is enough
+    steps = colors_of(codes) // 8
+    _, first = np.unique(steps, axis=0, return_index=True)
+    chosen = codes[np.sort(first)]
+    return colors_of(chosen[:255])  # the 256th is Pillow's mark for "no change"
+
+
+def in_palette(picture, palette):
+    """The picture with each colour replaced by the nearest one of a palette (k, 3)."""
+    codes, where = np.unique(codes_of(picture), return_inverse=True)
+    nearest = cdist(colors_of(codes), palette).argmin(axis=1)
+    numbers = nearest[where].reshape(picture.height, picture.width)
+    image = Image.fromarray(numbers.astype(np.uint8))
+    image.putpalette(palette.ravel().tolist())
+    return image
 
 
 def film_frame(comparison, path):
-    """What does not move in the film: a figure, and its four panels by name."""
+    """What does not move in the film: a figure, and its three panels by name."""
     data = comparison.data
+    finding = film_headline(path, comparison)
     explanation = (
-        f"{example(comparison)}. Ascent climbs the loss of {the_asked(data)}. The target is a "
-        "model retrained without them; nothing in the method says where to stop."
+        f"{example(comparison)}. The target is a model retrained without {the_asked(data)}. "
+        "Nothing in gradient ascent says where to stop."
     )
-    fig, panels = new_page(5.8, path_in_words(path), explanation)
-    axes = panels.subplot_mosaic(
-        [["map", "gap"], ["map", "test"], ["map", "forget"]],
-        width_ratios=[5, 4],
-        height_ratios=[4, 2, 2],
-    )
-
-    # The key
-    marks = [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)]
-    band = Patch(color=GREEN_TINT, label=f"{len(comparison.others)} other retrains")
-    line = Line2D([], [], color=GREY, linewidth=1.2, label="nothing done")
-    mark = Line2D([], [], color=GREEN, linewidth=1.2, label="closest")
-    half = Line2D([], [], **HALF_LINE, label="coin toss")
-    add_key(axes["map"], data, marks, [band, line, mark, half], "the target", n_columns=4)
+    fig, panels = new_page(6, finding, explanation)
+    axes = panels.subplot_mosaic([["map", "gap"], ["map", "accuracy"]], width_ratios=[4, 3])
 
     # The map, still without a model
+    marks = [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)]
+    add_key(axes["map"], data, marks)
     draw_map(axes["map"], comparison)
-    draw_patients(axes["map"], data, np.arange(len(data.train.y)), SMALL)
     draw_patients(axes["map"], data, data.asked, RINGED)
     return fig, axes
+
+
+def titles_at(epoch, path, n_asked):
+    """What the three panels of the film show at an epoch, in words."""
+    now = path.loc[epoch]
+    n_wrong = round(n_asked * (1 - now.forget_accuracy))
+    return {
+        "map": f"Epoch {epoch:,} of {path.index[-1]:,}: {n_wrong:,} of {n_asked:,} wrong",
+        "gap": f"Gap to the target: {points(now.gap_to_retrained)} points",
+        "accuracy": (
+            f"Accuracy: test set {now.test_accuracy:.0%}, who asked {now.forget_accuracy:.0%}"
+        ),
+    }
+
+
+def climb(comparison, epochs):
+    """The network at each of these epochs of ascent in turn; it is one network, which moves on."""
+    forget = comparison.data.forget
+    model = copy.deepcopy(comparison.models[ORIGINAL])
+    reached = 0
+    for epoch in epochs:
+        steps = int(epoch - reached)
+        model.unlearn(forget.X, forget.y, steps, comparison.settings.multiplier)
+        reached = epoch
+        yield model
+
+
+def draw_model_and_errors(ax, comparison, model):
+    """A model's map, with a cross on each patient of the forget set whom it gets wrong.
+
+    Returns what a film must remove before it draws the next model.
+    """
+    data = comparison.data
+    wrong = model.predict(data.forget.X) != data.forget.y
+    drawn = draw_map(ax, comparison, model)
+    drawn.append(draw_marks(ax, data, data.asked[wrong], CROSS))
+    return drawn
 
 
 def picture_of(canvas, background, artists):
@@ -2567,48 +2804,47 @@ def picture_of(canvas, background, artists):
 @in_our_style()
 def film_of_ascent(comparison, path):
     """The map of the network and three curves, epoch by epoch of ascent. path: see ascent_path."""
-    data = comparison.data
-    forget = data.forget
-    multiplier = comparison.settings.multiplier
     nearest = path.gap_to_retrained.idxmin()
     last = path.index[-1]
-    pauses = {0: 1500, nearest: 2000, last: 4000}  # milliseconds
+    n_asked = len(comparison.data.asked)
+    epochs = epochs_shown(last, nearest)
+    pauses = {0: 1500, nearest: 2500, last: 4000}  # milliseconds
 
-    # Matplotlib makes room for all texts once, and draws what does not move
+    # What does not move is drawn once; titles are still empty, and the curves invisible
     fig, axes = film_frame(comparison, path)
-    clock = axes["map"].set_title(" ")
     curves = draw_curves(axes, path, comparison)
+    titles = {
+        "map": axes["map"].set_title(" "),
+        "gap": axes["gap"].set_title(" ", pad=ROOM_ABOVE),  # above the name of a mark
+        "accuracy": axes["accuracy"].set_title(" "),
+    }
     canvas = FigureCanvasAgg(fig)
-    fig.set_dpi(84)  # 840 pixels wide, as wide as GitHub shows it; more would exceed 1 MB
+    fig.set_dpi(90)  # 900 pixels wide: GitHub shows 838 of them; many more would exceed 1 MB
     canvas.draw()
     background = canvas.copy_from_bbox(fig.bbox)
 
-    model = copy.deepcopy(comparison.models[ORIGINAL])
-    reached = 0
     drawn = []
-    film = Film([], [])
-    for epoch in epochs_shown(last, nearest):
-        # Climb on from the last picture
-        model.unlearn(forget.X, forget.y, int(epoch - reached), multiplier)
-        reached = epoch
-        wrong = model.predict(forget.X) != forget.y
-
-        # The map of this epoch instead of the last one, and the curves up to here
+    pictures = []
+    for epoch, model in zip(epochs, climb(comparison, epochs)):
+        # The map of this epoch instead of the last one
         for artist in drawn:
             artist.remove()
-        drawn = draw_map(axes["map"], comparison, model)
-        drawn.append(draw_marks(axes["map"], data, data.asked[wrong], CROSS))
-        clock.set_text(f"Epoch {epoch:,} of {last:,}: {wrong.sum():,} of {len(wrong):,} wrong")
+        drawn = draw_model_and_errors(axes["map"], comparison, model)
+
+        # All that is on the map is drawn again, since the shading covers it; then curves and titles
         moving = sorted(axes["map"].collections, key=Artist.get_zorder)
-        moving.append(clock)
         for curve in curves:
             moving += curve.show(epoch)
+        for name, words in titles_at(epoch, path, n_asked).items():
+            titles[name].set_text(words)
+        moving += titles.values()
+        pictures.append(picture_of(canvas, background, moving))
 
-        # The patients are among what is drawn: the new shading of the map has covered them
-        film.pictures.append(picture_of(canvas, background, moving))
-        film.milliseconds.append(pauses.get(epoch, 80))
-
-    return film._replace(pictures=in_one_palette(film.pictures))
+    # With a palette for each picture, the film would flicker
+    palette = common_palette(pictures)
+    pictures = [in_palette(picture, palette) for picture in pictures]
+    milliseconds = [pauses.get(epoch, 80) for epoch in epochs]
+    return Film(pictures, milliseconds)
 
 
 def milestones(path):
@@ -2621,33 +2857,31 @@ def milestones(path):
 @in_our_style()
 def stills_figure(comparison, path):
     """The film for print: its map at the milestones, side by side."""
-    multiplier = comparison.settings.multiplier
     data = comparison.data
-    forget = data.forget
-    asked = data.asked
+    gaps = path.gap_to_retrained
     epochs = milestones(path)
 
+    # What was found, and how to read it
+    finding = film_headline(path, comparison)
     explanation = (
-        f"{example(comparison)}: the model after some epochs of ascent on the loss of "
-        f"{the_asked(data)}. Gap: distance to the target, in percentage points of probability."
+        f"{example(comparison)}. The target is a model retrained without {the_asked(data)}; the "
+        "gap is the distance to it, in percentage points of probability."
     )
-    fig, axes = new_figure(4.2, path_in_words(path), explanation, 1, 4, sharex=True, sharey=True)
+    fig, axes = new_figure(4.2, finding, explanation, 1, 4, sharex=True, sharey=True)
     add_key(axes[0], data, [("outlined: asked to be forgotten", RING_KEY), ("wrong", CROSS_KEY)])
 
-    for ax, epoch in zip(axes, epochs):
-        model = copy.deepcopy(comparison.models[ORIGINAL])
-        model.unlearn(forget.X, forget.y, int(epoch), multiplier)
-        wrong = model.predict(forget.X) != forget.y
-        draw_map(ax, comparison, model)
-        draw_patients(ax, data, asked, RINGED)
-        draw_marks(ax, data, asked[wrong], CROSS)
-        when = f"Epoch {epoch}" if epoch > 0 else "Epoch 0, the original"
+    for ax, epoch, model in zip(axes, epochs, climb(comparison, epochs)):
+        draw_model_and_errors(ax, comparison, model)
+        draw_patients(ax, data, data.asked, RINGED)
+        ax.label_outer()
+
+        # Its title; that of the nearest one is green
+        when = f"Epoch {epoch}" if epoch > 0 else "The original"
         color = INK
-        if epoch == path.gap_to_retrained.idxmin():
+        if epoch == gaps.idxmin():
             when += ", closest"
             color = GREEN
-        ax.set_title(f"{when}:\ngap {points(path.gap_to_retrained[epoch])}", color=color)
-        ax.label_outer()
+        ax.set_title(f"{when}:\ngap {points(gaps[epoch])}", color=color)
 
     # A short film has fewer of them
     for ax in axes[len(epochs) :]:
@@ -2659,20 +2893,22 @@ def film_page(path, comparison):
     """What the film shows, in words and in a few of its epochs."""
     gaps = path.gap_to_retrained
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
-    words = (
-        f"{path_in_words(path)}. The gap is {points(gaps[0])} points of probability at the start, "
-        f"{points(gaps.min())} at its smallest and {points(gaps.iloc[-1])} at the end; between "
-        f"retrained models it is {points(others.min())} to {points(others.max())}. Nothing in the "
-        "method says where to stop: only somebody who has retrained models can tell."
-    )
+    words = f"{NO_VERDICT}."
+    if has_learned(comparison):
+        words = (
+            f"{film_headline(path, comparison)}. The gap is {points(gaps[0])} points of "
+            f"probability at the start, {points(gaps.min())} at its smallest and "
+            f"{points(gaps.iloc[-1])} at the end; between retrained models it is "
+            f"{points(others.min())} to {points(others.max())}. Nothing in the method says where "
+            "to stop: only somebody who has retrained models can tell."
+        )
 
     some = path.loc[milestones(path)]
-    columns = {
+    table = pd.DataFrame({
         "test accuracy": some.test_accuracy.map(percent),
         "forget accuracy": some.forget_accuracy.map(percent),
         "gap, in points": some.gap_to_retrained.map(points),
-    }
-    table = pd.DataFrame(columns)
+    })  # fmt: skip
     return "\n".join([wrapped(words), "", table.to_string()])
 
 
@@ -5125,6 +5361,8 @@ def place_for_table(settings):
         raise IsADirectoryError(errno.EISDIR, "a folder, not a file", str(csv))
     if settings.data and csv.resolve() == Path(settings.data).resolve():
         raise SettingsError(f"--csv {csv}: this is the file of --data")
+    if csv.suffix[1:] in (*FORMATS, "gif"):
+        raise SettingsError(f"--csv {csv}: this is the name of a figure, not of a table")
     return csv
 
 

@@ -235,7 +235,7 @@ def test_the_maps(patients):
         target = patients.models[mu.RETRAIN].predict(data.train.X)
         differs = np.flatnonzero(model.predict(data.train.X) != target)
         assert_same_points(marks_like(ax, mu.LARGE), data.features.iloc[differs])
-        words = {mu.RETRAIN: "the target", mu.NAIVE: "the original, unchanged"}
+        words = {mu.RETRAIN: "the target", mu.NAIVE: "unchanged: forgets nothing"}
         words = words.get(name, f"differs on {len(differs)}")
         assert (title(ax), ax.get_title(loc="right")) == (name, words)
 
@@ -347,10 +347,13 @@ def test_the_sweep_figure(swept):
     test_accuracy = accuracy.lines[0].get_xydata()
     assert_same_points(test_accuracy, doses[["dose", "test_accuracy"]])
     assert np.all(np.diff(test_accuracy[:, 0]) >= 0)
-    swarm, diamond = seeds.collections
-    near(np.sort(swarm.get_offsets()[:, 1]), accuracies[mu.ASCENT])
-    near(diamond.get_offsets(), [[0, 0.7]])
-    assert "all 3 lower" in explanation(figure)
+    retrained, ascent, diamonds = seeds.collections
+    near(np.sort(retrained.get_offsets()[:, 0]), accuracies[mu.RETRAIN])
+    near(np.sort(ascent.get_offsets()[:, 0]), accuracies[mu.ASCENT])
+    near(diamonds.get_offsets(), [[0.95, 0], [0.7, 1]])
+    assert [text.get_text() for text in seeds.texts] == ["◇ 95%", "◇ 70%"]
+    headline = mu.seeds_headline(accuracies, swept[2])
+    assert numbers(headline) == [0, 2, 30, 66, 80, 70]  # seeds, accuracies, the 80, ours
 
 
 def test_the_sweep_says_what_its_table_says(swept):
@@ -376,11 +379,16 @@ def test_the_sweep_says_what_its_table_says(swept):
 
 
 @pytest.mark.parametrize(
-    ("here", "words"),
-    [(0.7, "all 3 lower"), (0.66, "2 of 3 lower"), (0.2, "all 3 higher"), (0.3, "0 of 3 lower")],
+    ("heights", "placed"),
+    [
+        ([0.2, 0.9, 0.5], [0.2, 0.9, 0.5]),
+        ([0.5, 0.5, 0.55], [0.5, 0.6, 0.7]),
+        ([0.95, 0.94, 0.95], [0.85, 0.75, 0.95]),
+        ([0, 1], [0.05, 0.95]),
+    ],
 )
-def test_how_an_accuracy_compares_with_other_seeds(swept, here, words):
-    assert mu.compared_with_seeds(here, swept[1]) == words
+def test_names_of_lines_are_pushed_apart(heights, placed):
+    near(mu.pushed_apart(heights, 0.1), placed)
 
 
 def test_a_sweep_in_which_nothing_happens(swept):
@@ -389,6 +397,13 @@ def test_a_sweep_in_which_nothing_happens(swept):
     doses.loc[doses.index[0], "dose"] = 0  # has no place on a logarithmic axis
     accuracies = accuracies * 0 + 0.9
     assert_readable(mu.sweep_figure(doses, accuracies, comparison))
+
+
+def test_a_sweep_of_other_settings_can_be_read(swept):
+    for given in ({"forget": 1}, {"epochs": 0}, {"unlearn_epochs": 0}):
+        comparison = compared(**given)
+        doses = mu.try_doses(comparison, comparison.settings)
+        assert_readable(mu.sweep_figure(doses, swept[1], comparison))
 
 
 # ---- The film -----------------------------------------------------------------------------------
@@ -451,8 +466,10 @@ def test_the_numbers_in_the_film_are_those_of_the_path(film):
         near(1 - n_wrong / n, path.forget_accuracy[epoch])
         assert last == 145
     first_and_last = [(words[0], words[-1]) for words in said]
-    for values in [("94%", "71%"), ("95%", "70%"), ("0.83 points", "26.63 points")]:
-        assert values in first_and_last
+    assert ("Gap to the target: 0.83 points", "Gap to the target: 26.63 points") in first_and_last
+    start = "Accuracy: test set 94%, who asked 95%"
+    end = "Accuracy: test set 71%, who asked 70%"
+    assert (start, end) in first_and_last
 
 
 def test_the_film_moves(film):
@@ -481,18 +498,17 @@ def test_a_picture_keeps_nothing_of_the_one_before(patients, film, monkeypatch):
 
 def test_the_curves_are_the_path(patients, film):
     path = film[1]
-    axes = dict(zip(("test", "forget", "gap"), mpl.figure.Figure().subplots(3)))
+    _, axes = mu.film_frame(patients, path)
     curves = mu.draw_curves(axes, path, patients)
     for curve, values in zip(
         curves, (100 * path.gap_to_retrained, path.test_accuracy, path.forget_accuracy)
     ):
-        curve.show(14)
-        assert not curve.mark.get_visible()
-        curve.show(15)  # the nearest
-        assert curve.mark.get_visible()
-        assert set(curve.mark.get_xdata()) == {15}
+        curve.show(15)
         near(curve.line.get_xydata(), np.column_stack([range(16), values[:16]]))
         near(curve.dot.get_xydata(), [[15, values[15]]])
+    for name in ("gap", "accuracy"):
+        assert 15 in values_of(axes[name], "-", mu.GREEN)  # the nearest
+    assert "closest" in [text.get_text() for text in axes["gap"].texts]
 
 
 @pytest.mark.parametrize(
@@ -520,3 +536,31 @@ def test_other_films(monkeypatch, given):
     film.save(BytesIO())
     assert len(film.pictures) == len(film.milliseconds) == (2 if last else 1)
     assert_readable(mu.stills_figure(comparison, path))
+
+
+@pytest.mark.parametrize(
+    ("gaps", "words"),
+    [
+        ([0.3], "Without an epoch"),
+        ([0.3, 0.4], "No epoch of gradient ascent brings the model nearer"),
+        ([0.3, 0.2], "closest to a model that never saw the 80 at epoch 1 of 1"),
+        ([0.3, 0.2, 0.4], "at epoch 1 of 2"),
+        ([0.3, 0.2, 0.1, 0.4], "at epoch 2 of 3"),
+    ],
+)
+def test_the_title_of_the_film(patients, gaps, words):
+    path = pd.DataFrame({"gap_to_retrained": gaps}).rename_axis("epoch")
+    title = mu.film_headline(path, patients)
+    assert words in title
+    assert len(title) <= 80
+
+
+def test_no_verdict_in_film_and_sweep_where_nothing_was_learned(swept, film, monkeypatch):
+    doses, accuracies, comparison = swept
+    path = film[1]
+    monkeypatch.setattr(mu, "has_learned", lambda comparison: False)
+    assert mu.film_headline(path, comparison).startswith("No verdict")
+    for page in (mu.film_page(path, comparison), mu.sweep_page(doses, accuracies, comparison)):
+        assert page.startswith("No verdict")
+        assert "where to stop" not in page
+        assert "nearer" not in page

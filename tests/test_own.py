@@ -1,5 +1,8 @@
 """Your own CSV file: what is read, what is named, who asks, and what comes out."""
 
+import os
+from io import BytesIO, StringIO
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -38,6 +41,7 @@ SHAPES = {  # name -> (text, encoding)
     "Windows": (PLAIN.replace("\n", "\r\n"), "utf-8"),
     "old Mac": (PLAIN.replace("\n", "\r"), "utf-8"),
     "blanks after commas": (PLAIN.replace(",", ", "), "utf-8"),
+    "a separator named by Excel": ("sep=;\n" + TABLE.to_csv(index=False, sep=";"), "utf-8"),
     "quotes": (TABLE.to_csv(index=False, quoting=1), "utf-8"),
     "row numbers": (TABLE.to_csv(), "utf-8"),
     "a comma at the end": (PLAIN.replace("\n", ",\n"), "utf-8"),
@@ -147,7 +151,9 @@ def test_all_who_ask_are_trained_on_and_forgotten():
 RAGGED = "age,blood sugar,outcome\n36,6,100,1\n37,2,110,0\n"  # decimal commas between commas
 FAULTS = [  # text or changed columns, features, label, asked, words of the message
     ("", TWO, "outcome", "", ["--data my.csv"]),
-    ("hello\nworld\n", TWO, "outcome", "", ["--label outcome", "hello"]),
+    ("hello\nworld\n", TWO, "outcome", "", ["--data my.csv", "two columns", "hello"]),
+    ("# of today\n" + PLAIN, TWO, "outcome", "", ["--data my.csv", "two columns", "# of today"]),
+    ("# of May, 2024\n" + PLAIN, TWO, "outcome", "", ["--data my.csv", "no header"]),
     (RAGGED, "", "outcome", "", ["--data my.csv", "decimal commas"]),
     (PLAIN + "1,2,3,4,5\n", TWO, "outcome", "", ["--data my.csv", f"line {len(TABLE) + 2}"]),
     (PLAIN[:100], TWO, "outcome", "", ["--data", "10 are needed"]),
@@ -164,13 +170,15 @@ FAULTS = [  # text or changed columns, features, label, asked, words of the mess
     ({"outcome": "ill"}, TWO, "outcome", "", ["--label outcome", "two values", "has 1: ill"]),
     (PLAIN, TWO, "clinic", "", ["--label clinic", "two values", "has 4: 0, 1, 2, 3"]),
     (PLAIN, "clinic", "age", "", ["--label age", "two values", ", ..."]),
-    (PLAIN, TWO, "outcome", "clinic == 9", ["--asked clinic == 9", "no row"]),
+    (PLAIN, TWO, "outcome", "clinic == 9", ["--asked clinic == 9", "no row", "clinic is 2"]),
     (PLAIN, TWO, "outcome", "outcome == 1", ["--asked outcome == 1", "both classes"]),
     (PLAIN, TWO, "outcome", "age > 0", ["--asked age > 0", "both classes"]),
     (PLAIN, TWO, "outcome", "clinic = 3", ["--asked clinic = 3", "true or false"]),
     (PLAIN, TWO, "outcome", "clinic", ["--asked clinic", "true or false"]),
     (PLAIN, TWO, "outcome", "hospital == 3", ["--asked hospital == 3", "'hospital'"]),
     (PLAIN, TWO, "outcome", "blood sugar > 3", ["--asked blood sugar > 3", "`blood sugar`"]),
+    ({"clinic": "3A"}, TWO, "outcome", "clinic == 3", ["--asked", "no row", "clinic is '3A'"]),
+    (PLAIN, TWO, "outcome", "clinic > 0 or age > 50", ["--asked", "rows ask", "test set"]),
     (PLAIN, TWO, "outcome", "clinic ==", ["--asked clinic ==", "not understood"]),
 ]
 
@@ -329,3 +337,78 @@ def test_the_users_own_file_is_not_overwritten(tmp_path, capsys):
     assert mu.main([str(word) for word in command]) == 2
     assert "--csv" in capsys.readouterr().err
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("change", ["none", "a blank", "a repeat", "a word"])
+def test_a_blank_or_a_repeat_does_not_make_an_id_a_feature(here, change):
+    table = TABLE[["age", "outcome"]].assign(id=range(1000, 1000 + len(TABLE))).astype(object)
+    if change == "a blank":
+        table.loc[3, "id"] = ""
+    if change == "a repeat":
+        table.loc[3, "id"] = 1000
+    if change == "a word":
+        table.loc[3, "id"] = "lost"
+    words = "id this is not a number: lost" if change == "a word" else "id looks like an id"
+    with pytest.raises(mu.SettingsError, match=words):
+        cohort_of(table.to_csv(index=False), features="")
+
+
+@pytest.mark.parametrize("missing", ["-", ".", "n/a", "na", "None", "unknown", " Unknown"])
+def test_marks_of_missing_numbers(here, missing):
+    table = TABLE.drop(columns="clinic").astype(object)
+    table.loc[[3, 5], "age"] = missing
+    cohort = cohort_of(table.to_csv(index=False), features="")
+    assert_array_equal(cohort.features, TABLE[["age", "blood sugar"]].drop(index=[3, 5]))
+
+
+def test_in_a_column_of_words_such_a_mark_is_a_class(here):
+    words = TABLE.assign(outcome=TABLE.outcome.map({0: "-", 1: "unknown"}))
+    assert cohort_of(words.to_csv(index=False)).classes == ("-", "unknown")
+
+
+@pytest.mark.parametrize("others", ["", "40", "40.5"])
+def test_a_column_that_is_not_quite_one_of_numbers_is_named(here, others):
+    for word, reason in [("36,6", "a comma should be a point: 36,6"), ("old", "number: old")]:
+        table = TABLE.astype(object)
+        table.loc[3:, "age"] = "38,1" if word == "36,6" else 38
+        table.loc[0, "age"] = word
+        table.loc[1:20, "age"] = others
+        for features in ("", TWO):
+            with pytest.raises(mu.SettingsError, match=f"in age .*{reason}"):
+                cohort_of(table.to_csv(index=False), features=features)
+
+
+def test_a_file_may_be_open_or_a_pipe(here):
+    expected = cohort_of(PLAIN)
+    for source in (StringIO(PLAIN), BytesIO(PLAIN.encode("utf-8-sig"))):
+        cohort = mu.own_cohort(mu.read_table(source), "outcome", TWO)
+        assert cohort.features.equals(expected.features)
+
+    reader, writer = os.pipe()
+    os.write(writer, PLAIN.encode())
+    os.close(writer)
+    table = mu.read_table(f"/dev/fd/{reader}")
+    os.close(reader)
+    assert mu.own_cohort(table, "outcome", TWO).features.equals(expected.features)
+
+
+def test_blanks_around_names_do_not_matter():
+    table = TABLE.rename(columns={"outcome": " outcome", "age": "age "})
+    cohort = mu.own_cohort(table, "outcome ", np.array([" age", "blood sugar"]))
+    assert list(cohort.features.columns) == ["age", "blood sugar"]
+
+
+def test_nullable_types_and_none():
+    table = TABLE.convert_dtypes()
+    cohort = mu.own_cohort(table, "outcome", TWO, "clinic == 3")
+    assert_array_equal(cohort.asks, TABLE.clinic == 3)
+    two = table.drop(columns="clinic")
+    cohort = mu.own_cohort(two, "outcome", features=None, asked=None)
+    assert list(cohort.features.columns) == ["age", "blood sugar"]
+    assert cohort.asks is None
+
+
+def test_a_table_is_not_written_in_place_of_a_figure(here, capsys):
+    assert mu.main(["--csv", "output/performance_metrics.png"]) == 2
+    assert "--csv" in capsys.readouterr().err
+    assert not list(here.glob("output/*"))
