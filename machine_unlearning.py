@@ -103,7 +103,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 from PIL import Image
 
-log = logging.getLogger("machine_unlearning")  # says what takes long, if anybody listens
+log = logging.getLogger("machine_unlearning")  # says what takes long, if anybody is listening
 
 
 class SettingsError(ValueError):
@@ -164,7 +164,7 @@ class Settings:
     format: str = setting("png", "format of the figures: png, svg or pdf")
     data: str = setting("", "own: your CSV file")
     label: str = setting("", "own: its column with the two classes")
-    features: str = setting("", "own: the columns to learn from, with commas between")
+    features: str = setting("", "own: the columns to learn from, separated by commas")
     asked: str = setting("", "own: who asks to be forgotten, such as 'clinic == 3'")
 
     def __post_init__(self):
@@ -172,7 +172,7 @@ class Settings:
         for option in fields(self):
             value = getattr(self, option.name)
             if option.name == "forget" and value is None:
-                continue  # own: a fifth of the training rows
+                continue  # a fifth of the training rows, in the experiment "own" (Part 2)
             check_type(option.name, value, option.type)
             limits = option.metadata["limits"]
             if limits:
@@ -233,7 +233,7 @@ class Cohort(NamedTuple):
     y: np.ndarray  # (n,)  labels
     classes: tuple  # what label 0 and label 1 mean
     scaler: object  # not fitted yet: features -> X
-    source: str = "rows"  # whose rows they are, as the figures say it
+    source: str = "rows"  # whose rows they are, as the figures put it
     asks: np.ndarray = None  # (n,)  True for those who ask to be forgotten; None: drawn at random
 
 
@@ -243,7 +243,7 @@ def hospital(settings, rng):
     features = patients.set_index("patient_id")[["age", "glucose"]]
     features.columns = ["Age (years)", "Glucose (mg/dL)"]
     y = labels_of(patients)
-    scaler = StandardScaler()  # so that years and mg/dL weigh the same
+    scaler = StandardScaler()  # so that years and mg/dL count equally
     return Cohort(features, y, ("Healthy", "Diabetic"), scaler, "synthetic patients")
 
 
@@ -304,7 +304,8 @@ def split(cohort, settings, rng):
     """Divide a cohort into 80% training and 20% test rows, and draw who asks to be forgotten."""
     everybody = np.arange(len(cohort.y))
 
-    # 20% are never trained on, so accuracy on them measures generalisation
+    # 20% are never trained on, so accuracy on them measures generalisation. By the seed, not rng:
+    # the same rows, whatever rng has drawn before
     in_train, in_test = train_test_split(everybody, test_size=0.2, random_state=settings.seed)
     check_type("forget", settings.forget, int)
     check_range("forget", settings.forget, 1, len(in_train))
@@ -409,13 +410,15 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     def encode(self, X, y):
         """The labels y (n,) of X (n, d) as 0 and 1, by classes_.
 
-        Raises NotFittedError before fit, ValueError for another number of labels, or for a label
+        Raises NotFittedError before fit, ValueError if X and y differ in length, or for a label
         that fit has not seen.
         """
         check_is_fitted(self)
         y = np.asarray(y)
         if y.shape != (len(X),):
-            raise ValueError(f"{len(X)} rows have as many labels, but y is of shape {y.shape}")
+            raise ValueError(
+                f"X has {len(X)} rows, so y must have shape ({len(X)},), not {y.shape}"
+            )
         is_class_0 = y == self.classes_[0]
         is_class_1 = y == self.classes_[1]
         if not (is_class_0 | is_class_1).all():
@@ -451,9 +454,9 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         db2 = dz.sum(keepdims=True)  # (1,)
 
         # Back through the hidden layer, to U = X W1 + b1, of which A is the tanh
-        dU = 1 - A**2  # (n, h)  tanh' = 1 - tanh^2
-        dU *= W2
-        dU *= dz[:, None]  # (n, h), from (n, h), (h,) and (n, 1)
+        dU = 1 - A**2  # (n, h)  so far the slope, tanh' = 1 - tanh^2
+        dU *= W2  # in place, too: times (h,)
+        dU *= dz[:, None]  # times (n, 1)
         dW1 = X.T @ dU  # (d, h)
         db1 = np.ones(len(X)) @ dU  # (h,)  dU.sum(axis=0), but faster
 
@@ -477,7 +480,7 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         return total / len(X) + self.l2 * self.weights_
 
     def gradient(self, X, y):
-        """Gradient (P,) of the objective on X (n, d), y (n,) with respect to all weights."""
+        """mean_gradient, for labels as the caller has them, not yet 0 and 1."""
         y = self.encode(X, y)
         with np.errstate(under="ignore"):
             return self.mean_gradient(X, y)
@@ -503,16 +506,17 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         """
         X, y = self.check_fit_input(X, y)
         self.initialise()
-        return self.descend(X, y, self.epochs)
+        self.move(X, y, self.learning_rate, self.epochs)
+        return self
 
     def unlearn(self, X_forget, y_forget, epochs=145, multiplier=0.7):
         """Gradient ascent on the loss of X_forget (m, d), y_forget (m,); in place, returns self.
 
         Each step is multiplier times as long as one of descent. Nothing holds the predictions for
-        other rows in place; with l2 > 0, the penalty is climbed, too. Known as NegGrad: Golatkar et
-        al., CVPR 2020, arXiv 1911.04933. Raises NotFittedError before fit, ValueError for NaN,
-        infinity, unequal lengths and labels that fit has not seen, and TypeError or ValueError if
-        epochs is not a whole number, or negative.
+        other rows in place; with l2 > 0, ascent increases the penalty, too. Known as NegGrad:
+        Golatkar et al., CVPR 2020, arXiv 1911.04933. Raises NotFittedError before fit, ValueError
+        for NaN, infinity, unequal lengths and labels that fit has not seen, and TypeError or
+        ValueError if epochs is not a whole number or negative, or multiplier not a finite number.
         """
         check_scalar(epochs, "epochs", Integral, min_val=0)
         check_finite("multiplier", multiplier)
@@ -526,7 +530,8 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
     def decision_function(self, X):
         """Logits (n,) of X (n, d).
 
-        Raises NotFittedError before fit, ValueError for NaN, another d, or if training diverged.
+        Raises NotFittedError before fit, ValueError for NaN, if X has another number of columns, or
+        if training diverged.
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
@@ -593,7 +598,8 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
 #     clone(original)            the settings WITHOUT the weights: it has never seen anybody
 #     copy.deepcopy(original)    the settings AND the weights: all that was learned is still in it
 #
-# A method gets a request and a RandomState and returns a new network. The request is not modified.
+# A method gets a request and a RandomState, even if it draws nothing, and returns a new network.
+# The request is not modified.
 
 
 class Request(NamedTuple):
@@ -608,7 +614,8 @@ class Request(NamedTuple):
 def full_retrain(request, rng):
     """The same training from new random weights, on the retain set alone."""
     model = clone(request.original)  # WITHOUT the weights
-    model.set_params(random_state=rng)  # each retrain draws from it anew; clone has made a copy
+    # clone has copied random_state, too: without this line, all retrains would start alike
+    model.set_params(random_state=rng)
     return model.fit(request.retain.X, request.retain.y)
 
 
@@ -721,25 +728,18 @@ def train_original(rows, settings, rng):
     return model.fit(rows.X, rows.y)
 
 
-# How far apart are two retrained models? They differ in nothing but their initial weights, and no
-# answer needs to come closer to the target than another retrained model does. That is the yardstick
-
-
 # Hidden units computed in one training (rows x units x epochs): about one second's worth. Trainings
 # that take longer are shared among processes, which take a second or two to start
 MUCH_WORK = 10**8
 
 
-def descend_elsewhere(model, rows, epochs):
-    """model.descend in a process of its own."""
-    np.empty(
-        2**21
-    )  # once 16 MB were freed, Linux lets a process keep what it frees: 3 times faster
-    return model.descend(rows.X, rows.y, epochs)
-
-
 def more_retrains(request, n, rng):
-    """n more networks, the same as n calls of full_retrain; long trainings run on all cores."""
+    """The yardstick: n more networks, the same as n calls of full_retrain.
+
+    How far apart are two retrained models? They differ in nothing but their initial weights, and no
+    answer needs to come closer to the target than another retrained model does. Long trainings run
+    on all cores.
+    """
     retain = request.retain
     epochs = request.original.epochs
 
@@ -754,8 +754,9 @@ def more_retrains(request, n, rng):
 
     # Then train them, which draws nothing any more
     work = len(retain.y) * request.original.hidden_size * epochs
-    train = Parallel(n_jobs=-1 if work > MUCH_WORK else 1)
-    return train(delayed(descend_elsewhere)(model, retain, epochs) for model in models)
+    n_jobs = -1 if work > MUCH_WORK else 1
+    calls = [delayed(model.descend)(retain.X, retain.y, epochs) for model in models]  # not made yet
+    return Parallel(n_jobs)(calls)
 
 
 class Comparison(NamedTuple):
@@ -846,9 +847,9 @@ def ascent_path(comparison, settings):
 def has_learned(comparison):
     """Have the original and the target learned anything? If not, there is nothing to judge.
 
-    Both must be right more often on the test set than always guessing the larger class. Random
-    weights may be so by luck, but they say p = 0.5 to everybody, a loss of log 2. So on the retain
-    set, which both have seen, the loss must have fallen, by 1% at least.
+    Both must be right more often on the test set than always guessing the larger class. An
+    untrained network can be that by luck. But its p is about 0.5 for everybody, which is a loss of
+    log 2. So the loss on the retain set, which both have seen, must be at least 1% below log 2.
     """
     retain = comparison.data.retain
     share_of_class_1 = comparison.data.test.y.mean()
@@ -865,9 +866,9 @@ def has_learned(comparison):
 def standard_error_of_difference(model, other, rows):
     """Standard error of the difference in accuracy between two models on the same n rows.
 
-    Rows on which the two agree do not count. Of the k others, each moves the difference by 1 / n,
-    up or down as by the toss of a coin, and the standard deviation of a sum of k such tosses is
-    sqrt(k) / n. McNemar, Psychometrika 12, 1947.
+    On each of the k rows where they disagree, exactly one of them is right, so the row moves the
+    difference by 1 / n, up or down. If both are equally good, up and down are equally likely: k
+    coin tosses, whose sum has a standard deviation of sqrt(k) / n. McNemar, Psychometrika 12, 1947.
     """
     k = np.sum(model.predict(rows.X) != other.predict(rows.X))
     return np.sqrt(k) / len(rows.y)
@@ -877,23 +878,23 @@ def check_answers(comparison):
     """Four questions: a DataFrame with value, low, high and holds (low <= value <= high).
 
     useful     is ascent as accurate as the target on the test set, up to two standard errors?
-    close      is its gap no larger than other retrained models', or half that of doing nothing?
+    close      is its gap at most the largest gap of another retrain, or at most half the naive one?
     coin toss  is its forget accuracy near 50%? Often asked for, but the target is another one
-    nothing    is the gap of doing nothing no larger than other retrained models'?
+    naive      is the gap of naive deletion at most the largest gap of another retrain?
     """
     results = comparison.results
     ascent = comparison.models[ASCENT]
     retrained = comparison.models[RETRAIN]
     standard_error = standard_error_of_difference(ascent, retrained, comparison.data.test)
     lowest_accuracy = max(results.test_accuracy[RETRAIN] - 2 * standard_error, 0)
-    gap_of_nothing = results.gap_to_retrained[NAIVE]
+    naive_gap = results.gap_to_retrained[NAIVE]
     gap_of_others = gaps_to_others(retrained, comparison).max()
 
     checks = {
         "useful": (results.test_accuracy[ASCENT], lowest_accuracy, 1),
-        "close": (results.gap_to_retrained[ASCENT], 0, max(gap_of_others, gap_of_nothing / 2)),
+        "close": (results.gap_to_retrained[ASCENT], 0, max(gap_of_others, naive_gap / 2)),
         "coin toss": (results.forget_accuracy[ASCENT], 0.4, 0.6),
-        "nothing": (gap_of_nothing, 0, gap_of_others),
+        "naive": (naive_gap, 0, gap_of_others),
     }
     table = pd.DataFrame.from_dict(checks, orient="index", columns=["value", "low", "high"])
     table["holds"] = table.value.between(table.low, table.high)
@@ -927,15 +928,15 @@ TARGET_LINE = {"color": GREEN, "linestyle": "--", "linewidth": 1.8}  # the retra
 HALF_LINE = {"color": INK, "linestyle": ":", "linewidth": 1.8}  # 50%, a coin toss
 BORDER_LINE = {"color": INK, "linewidth": 1.8}  # where a model's p is 0.5
 
-# Patients on a map, and their marks in the key. s is an area in square points, which size_for
-# adapts to the number of marks
+# Patients on a map, and their marks in the key. With n marks, each has an area of s / sqrt(n)
+# square points, within limits: see size_for
 SMALL = {"s": 160, "alpha": 0.6, "linewidth": 0}
 RINGED = {"s": 380, "linewidth": 0.9, "edgecolor": INK, "zorder": 3}
 LARGE = {"s": 420, "linewidth": 0.8, "edgecolor": "white", "zorder": 3}  # judged differently
-CROSS = {"s": 420, "linewidth": 1.5, "color": INK, "marker": "x", "zorder": 4}
+CROSS = {"s": 260, "linewidth": 0.8, "color": INK, "edgecolor": "white", "marker": "X", "zorder": 4}
 RING_KEY = {"color": INK, "marker": "o", "markerfacecolor": "none"}
 LARGE_KEY = {"color": GREY, "marker": "o", "markersize": 9}
-CROSS_KEY = {"color": INK, "marker": "x", "markeredgewidth": 1.9}
+CROSS_KEY = {"color": INK, "marker": "X", "markeredgewidth": 0}
 
 WIDTH = 10  # inches; GitHub shows 838 of its 1,500 pixels, so no text is below 11 points
 TEXT_WIDTH = 9.7  # what the margins leave of it
@@ -961,7 +962,7 @@ STYLE = {
     "legend.columnspacing": 1.2,
 }
 FONTS = ("font.family", "font.sans-serif", "font.serif", "font.monospace")
-STYLE_LOCK = RLock()  # all threads have the same rcParams
+STYLE_LOCK = RLock()  # two threads that draw at once would restore each other's rcParams
 
 
 @contextmanager
@@ -981,7 +982,7 @@ class NotebookFigure(Figure):
 
     @in_our_style()
     def savefig(self, *arguments, **options):
-        """As matplotlib's, but in our style: it decides on the colour of the background, too."""
+        """As matplotlib's, but in our style: savefig asks rcParams for the background."""
         super().savefig(*arguments, **options)
 
     def _repr_png_(self):
@@ -1040,17 +1041,22 @@ def example(comparison):
 def new_page(height, finding, explanation):
     """A figure of 10 x height inches with its title and grey lines, and the space below them.
 
-    Matplotlib's constrained layout makes room for all texts, but a figure has one title only. So
-    the grey lines are the title of a figure in the figure, and the space is a figure in that one.
+    Three boxes, one inside the other, since Matplotlib gives each only one title. Its constrained
+    layout makes room for all texts.
     """
-    fig = NotebookFigure(figsize=(WIDTH, height), layout="constrained")
-    fig.get_layout_engine().set(w_pad=0.06, h_pad=0.07)  # inches between panels
-    fig.suptitle(in_lines(finding, TEXT_WIDTH, 15, "bold"), x=0.008, ha="left")
+    # The outer box, with the finding as its title
+    outer = NotebookFigure(figsize=(WIDTH, height), layout="constrained")
+    outer.get_layout_engine().set(w_pad=0.06, h_pad=0.07)  # inches between panels
+    outer.suptitle(in_lines(finding, TEXT_WIDTH, 15, "bold"), x=0.008, ha="left")
 
-    below = fig.subfigures()
+    # The inner box fills the rest; its title is the explanation
+    inner = outer.subfigures()
     grey = {"color": GREY, "size": 12, "weight": "normal", "linespacing": 1.3}
-    below.suptitle(in_lines(explanation, TEXT_WIDTH), x=0.008, ha="left", **grey)
-    return fig, below.subfigures()
+    inner.suptitle(in_lines(explanation, TEXT_WIDTH), x=0.008, ha="left", **grey)
+
+    # And the space for panels fills what that leaves
+    space = inner.subfigures()
+    return outer, space
 
 
 def new_figure(height, finding, explanation, n_rows=1, n_columns=1, **grid):
@@ -1093,7 +1099,7 @@ class Column(NamedTuple):
     heading: str
     words: list
     tints: list  # from 0 to 1, in the colours of the table; NaN: an empty cell
-    framed: list = ()  # rows whose cell has a frame
+    framed: tuple = ()  # rows whose cell has a frame
 
 
 def draw_grid(ax, names, columns, colormap):
@@ -1124,7 +1130,7 @@ def draw_grid(ax, names, columns, colormap):
 
 
 def size_for(n, look):
-    """A look for n marks: the more there are, the smaller is each, within limits."""
+    """A look for n marks: the more there are, the smaller is each, from 80 to 4 square points."""
     size = np.clip(look["s"] / np.sqrt(max(n, 1)), 4, 80)
     linewidth = look["linewidth"] * min(size / 40, 1)  # thin around small marks: colour remains
     return {**look, "s": size, "linewidth": linewidth}
@@ -1146,7 +1152,7 @@ def draw_marks(ax, data, positions, look):
 
 
 def draw_map(ax, comparison, model=None):
-    """A model's p, shaded; its border p = 0.5, and on it the retrained model's, green and dashed.
+    """A model's p, shaded; a line where p = 0.5, a dashed green one where the retrained model's is.
 
     Without a model, just the frame. Returns what a film must remove before it draws the next
     model. Raises ValueError unless the data have two features.
@@ -1160,7 +1166,7 @@ def draw_map(ax, comparison, model=None):
     low = data.features.min().to_numpy()
     high = data.features.max().to_numpy()
     margin = 0.02 * (high - low)
-    sides = np.linspace(low - margin, high + margin, 60)  # (60, 2)
+    sides = np.linspace(low - margin, high + margin, 60)  # (60, 2)  a column per feature
     x = sides[:, 0]
     y = sides[:, 1]
     ax.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]), xlabel=names[0], ylabel=names[1])
@@ -1192,7 +1198,7 @@ def add_legend(ax, handles, side="upper", n_columns=3):
 
 def add_key(ax, data, marks):
     """The legend of all maps: classes, marks as (label, look), the two borders."""
-    classes = list(zip(data.classes, CLASS_LOOKS))
+    classes = [(f"actually {name}", look) for name, look in zip(data.classes, CLASS_LOOKS)]
     handles = []
     for label, look in classes + marks:
         handles.append(Line2D([], [], linestyle="", label=label, **look))
@@ -1225,14 +1231,16 @@ NO_VERDICT = "No verdict: the original or the retrained model has learned nothin
 def times_the_gap(results):
     """The gap that ascent leaves, in multiples of the gap that doing nothing leaves; in words."""
     times = results.gap_to_retrained[ASCENT] / max(results.gap_to_retrained[NAIVE], 1e-12)
-    return f"{times:,.0f}" if times >= 9.95 else f"{times:.2g}"
+    return f"{times:,.0f}" if times >= 9.95 else f"{times:.2g}"  # .2g would say 1e+01
+
+
+def breaks_the_model(results):
+    """Does ascent cost 20 points of test accuracy: a wrong answer more for every five patients?"""
+    return results.test_accuracy[ASCENT] <= results.test_accuracy[RETRAIN] - 0.2
 
 
 def what_ascent_does(comparison):
-    """What gradient ascent has done to the model, judged on the test set; in words.
-
-    "breaks" is for 20 points and more: a wrong answer more for every fifth patient.
-    """
+    """What gradient ascent has done to the model, judged on the test set; in words."""
     results = comparison.results
     right = results.test_accuracy[ASCENT]
     target = results.test_accuracy[RETRAIN]
@@ -1242,9 +1250,10 @@ def what_ascent_does(comparison):
     if check_answers(comparison).holds["useful"]:
         times = times_the_gap(results)
         return f"Gradient ascent ends {times} times as far from the target as doing nothing"
-    if right < 0.5 <= target - 0.2:
+    breaks = breaks_the_model(results)
+    if breaks and right < 0.5:
         return f"Gradient ascent makes the model worse than a coin toss: {right:.0%} right"
-    verb = "breaks" if right <= target - 0.2 else "harms"
+    verb = "breaks" if breaks else "harms"
     return f"Gradient ascent {verb} the model: {right:.0%} right instead of {target:.0%}"
 
 
@@ -1282,7 +1291,7 @@ def performance_figure(comparison):
     )
     if has_learned(comparison):
         finding = what_ascent_does(comparison)
-        in_band = check_answers(comparison).holds["nothing"]
+        in_band = check_answers(comparison).holds["naive"]
         size = "no larger than theirs" if in_band else "larger than theirs"
         explanation += (
             f" Naive deletion forgets nothing: it keeps the old weights, and its gap is {size}."
@@ -1313,7 +1322,7 @@ def performance_figure(comparison):
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
-    gap_panel.set_xlabel("percentage points,\neach tick 10 times farther", loc="left")
+    gap_panel.set_xlabel("mean difference of\nprobabilities, in points", loc="left")
 
     # What each model is, below its name
     meanings = ["before the request", "the target", "nothing forgotten", "climbs their loss"]
@@ -1352,6 +1361,7 @@ def boundaries_figure(comparison):
     verdicts = {name: f"differs on {len(rows):,}" for name, rows in differs.items()}
     verdicts[RETRAIN] = "the target"
     verdicts[NAIVE] = "unchanged: forgets nothing"
+    # A model that predicts one class only has no sides to swap
     has_both_sides = len(np.unique(models[ASCENT].predict(data.train.X))) == 2
     if has_both_sides and n_differ > n / 2:
         verdicts[ASCENT] += ": sides swapped"
@@ -1419,11 +1429,12 @@ def concrete_figure(comparison):
 
 def feature_column(name, values):
     """A column of the table of patients: a feature, in words, without a tint."""
-    # About three digits of the largest one
+    # Two or three digits of the largest one
     largest = max(values.abs().max(), 1e-9)
     decimals = int(np.clip(2 - np.log10(largest), 0, 6))
     words = [f"{value:.{decimals}f}" for value in values]
-    return Column(in_lines(name, 1.2, weight="bold"), words, np.full(len(words), 0.5))
+    white = np.full(len(words), 0.5)
+    return Column(in_lines(name, 1.2, weight="bold"), words, white)
 
 
 def answer_column(name, models, rows):
@@ -1485,8 +1496,11 @@ def patients_figure(comparison, n_rows=15):
 # ---- The demo's page ----------------------------------------------------------------------------
 
 
-def path_in_words(path):
-    """Where on its way ascent is closest to the target; path: see ascent_path."""
+def path_in_words(path, results):
+    """Where on its way ascent is closest to the target, and what it does then.
+
+    path: see ascent_path; results: the table of metrics, which judges the end of the path.
+    """
     closest = path.gap_to_retrained.idxmin()
     last = path.index[-1]
     epochs = "1 epoch" if closest == 1 else f"{closest:,} epochs"
@@ -1496,7 +1510,8 @@ def path_in_words(path):
         return "Gradient ascent never comes closer to the target than it was at the start"
     if closest == last:
         return f"Gradient ascent is closest to the target at the end, after {epochs}"
-    return f"Gradient ascent comes closest to the target after {epochs}, then moves away"
+    then = "breaks the model" if breaks_the_model(results) else "moves away"
+    return f"Gradient ascent is closest to the target after {epochs}, then {then}"
 
 
 def demo_finding(comparison):
@@ -1524,20 +1539,21 @@ def demo_finding(comparison):
     gaps = path.gap_to_retrained
     if len(path) > 1:
         sentences.append(
-            f"{path_in_words(path)} (a gap of {points(gaps.iloc[0])} points before, "
+            f"{path_in_words(path, results)} (a gap of {points(gaps.iloc[0])} points before, "
             f"{points(gaps.min())} at its smallest, {points(gaps.iloc[-1])} at the end), and "
             "nothing in the method says where to stop."
         )
 
     # Has doing nothing forgotten?
-    sentences.append("Naive deletion has changed no weight and forgotten nothing; its gap is")
     n = len(comparison.others)
-    if check_answers(comparison).holds["nothing"]:
-        sentences.append("one that retrained models have, too: it takes an attack to tell.")
+    if check_answers(comparison).holds["naive"]:
+        size = "one that retrained models have, too: only an attack can tell"
     else:
-        sentences.append(
-            f"larger than that of {n} other retrains, as a perfect model's is one time in {n + 1}."
-        )
+        # A perfect model would be one more retrain: of n + 1 gaps, each is as often the largest
+        size = f"larger than that of {n} other retrains, as a perfect model's is 1 time in {n + 1}"
+    sentences.append(
+        f"Naive deletion has changed no weight and forgotten nothing; its gap is {size}."
+    )
     return " ".join(sentences)
 
 
@@ -1569,12 +1585,12 @@ def results_in_words(results):
 
 def checks_in_words(checks):
     """The four questions as they are printed: a DataFrame of words."""
-    forms = {"useful": percent, "close": points, "coin toss": percent, "nothing": points}
+    forms = {"useful": percent, "close": points, "coin toss": percent, "naive": points}
     questions = {
         "useful": "test accuracy as good as Full Retrain's?",
         "close": "gap like a retrain's, or half the naive?",
         "coin toss": "forget accuracy near 50%?",
-        "nothing": "naive deletion: gap like a retrain's?",
+        "naive": "naive deletion: gap like a retrain's?",
     }
     words = pd.DataFrame(index=checks.index)
     for column in ("value", "low", "high"):
@@ -1605,7 +1621,7 @@ class Output(NamedTuple):
 
     page: str
     table: pd.DataFrame  # for --csv
-    figures: dict  # file -> figure
+    figures: dict  # name of a file -> figure; --format replaces the ending
 
 
 def demo(settings):
@@ -1630,7 +1646,7 @@ class Experiment(NamedTuple):
     function: Callable  # settings -> Output
     meaning: str  # a line of --help
     defaults: dict  # settings that have another default here
-    unused: tuple  # settings without effect
+    unused: tuple  # settings that have no effect
 
 
 TABLE = ("data", "label", "features", "asked")  # settings of a table of your own, see Part 2
@@ -1847,13 +1863,7 @@ def shortened(words, inches):
 def with_short_names(cohort):
     """The cohort with names that the figures have room for, measured in the reader's own font."""
     with in_our_style():
-        classes = []
-        for name in cohort.classes:
-            name = shortened(name, 1.7)
-            if name.startswith("_"):
-                name = f" {name}"  # or Matplotlib would leave it out of legends
-            classes.append(name)
-
+        classes = [shortened(name, 1.7) for name in cohort.classes]
         features = cohort.features.copy()
         features.columns = [
             in_lines(shortened(name, 4.5), 2.5)  # the height of a map
@@ -2381,7 +2391,7 @@ def draw_yardsticks(ax, comparison):
     Returns their labels.
     """
     ax.set(yscale="log", ylim=(SMALLEST, 110), yticks=[0.01, 0.1, 1, 10, 100])
-    ax.set_ylabel("points, each tick\n10 times farther")
+    ax.set_ylabel("mean difference of\nprobabilities, points")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -2490,10 +2500,15 @@ def seeds_headline(accuracies, comparison):
     """How much the outcome of one dose depends on the seed."""
     of_ascent = accuracies[ASCENT]
     here = comparison.results.forget_accuracy[ASCENT]
+    if here > of_ascent.max():
+        rank = ", more than all of them"
+    elif here < of_ascent.min():
+        rank = ", less than all of them"
+    else:
+        rank = ""
     return (
-        f"Luck: with seeds {of_ascent.index[0]} to {of_ascent.index[-1]}, the same dose leaves "
-        f"{of_ascent.min():.0%} to {of_ascent.max():.0%} of {the_asked(comparison.data)} right, "
-        f"ours {here:.0%}"
+        f"Luck: {len(of_ascent)} other seeds leave {of_ascent.min():.0%} to {of_ascent.max():.0%} "
+        f"of {the_asked(comparison.data)} right, ours leaves {here:.0%}{rank}"
     )
 
 
@@ -2632,18 +2647,8 @@ def epochs_shown(last, nearest, n_frames=90):
 
 
 def film_headline(path, comparison):
-    """Where on its path ascent is nearest to the target."""
-    nearest = path.gap_to_retrained.idxmin()
-    last = path.index[-1]
-    whom = the_asked(comparison.data)
-    if not has_learned(comparison):
-        return NO_VERDICT
-    if last == 0:
-        return "Without an epoch of ascent, the model stays as it was"
-    if nearest == 0:
-        return f"No epoch of gradient ascent brings the model nearer to one that never saw {whom}"
-    when = f"epoch {nearest:,} of {last:,}"
-    return f"Gradient ascent is closest to a model that never saw {whom} at {when}"
+    """What the film shows, in a sentence."""
+    return path_in_words(path, comparison.results) if has_learned(comparison) else NO_VERDICT
 
 
 class Curve:

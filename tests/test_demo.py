@@ -573,15 +573,17 @@ def test_where_ascent_passes(patients):
         ([0.3], "Without an epoch"),
         ([0.3, 0.4], "never comes closer"),
         ([0.3, 0.2], "at the end, after 1 epoch"),
-        ([0.3, 0.2, 0.4], "closest to the target after 1 epoch, then"),
-        ([0.3, 0.2, 0.1, 0.4], "closest to the target after 2 epochs, then"),
+        ([0.3, 0.2, 0.4], "closest to the target after 1 epoch, then breaks the model"),
+        ([0.3, 0.2, 0.1, 0.4], "closest to the target after 2 epochs, then breaks the model"),
     ],
 )
 def test_the_sentence_on_the_path_follows_the_numbers(patients, monkeypatch, gaps, words):
     path = pd.DataFrame({"gap_to_retrained": gaps}).rename_axis("epoch")
-    sentence = mu.path_in_words(path)
+    sentence = mu.path_in_words(path, patients.results)
     assert words in sentence
     assert len(sentence) <= 80  # it is a title, too
+    harmless = patients.results.assign(test_accuracy=0.94)
+    assert mu.path_in_words(path, harmless) == sentence.replace("breaks the model", "moves away")
 
     # On the page, with the gaps in points
     monkeypatch.setattr(mu, "ascent_path", lambda *_: path)
@@ -673,7 +675,7 @@ def test_a_check_passes_at_its_limits_and_not_beyond(patients, naive_gap, target
         ("useful", mu.ASCENT, "test_accuracy", 0.71, max(target - 2 * 29**0.5 / 100, 0), 1),
         ("close", mu.ASCENT, "gap_to_retrained", 0.26627, 0, max(naive_gap / 2, 0.00282)),
         ("coin toss", mu.ASCENT, "forget_accuracy", 0.7, 0.4, 0.6),
-        ("nothing", mu.NAIVE, "gap_to_retrained", naive_gap, 0, 0.00282),
+        ("naive", mu.NAIVE, "gap_to_retrained", naive_gap, 0, 0.00282),
     ]:
         found, low, high, passed = checks.loc[check]
         assert_allclose([found, low, high], expected, atol=5e-6)
