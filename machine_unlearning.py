@@ -1708,8 +1708,8 @@ def split_around(cohort, settings, rng):
     return divide(cohort, in_train, in_test, asked)
 
 
-def two_figures(comparison, prefix):
-    """The Output of the demo elsewhere: the page, a figure, and maps if there are two features."""
+def demo_output(comparison, prefix):
+    """The demo's Output: its page, a figure, and maps if there are two features."""
     figures = {f"{prefix}performance_metrics.png": performance_figure(comparison)}
     if comparison.data.features.shape[1] == 2:
         figures[f"{prefix}decision_boundaries.png"] = boundaries_figure(comparison)
@@ -1746,7 +1746,7 @@ def read_cohort(parts):
     if asks is not None:
         asks = np.asarray(asks)
         if asks.shape != y.shape or asks.dtype != bool:
-            raise ValueError(f"asks must be a mask of {len(y)} times True or False, or None")
+            raise ValueError(f"asks must be a mask of {len(y)} True or False values, or None")
 
     return cohort._replace(features=features, y=y, asks=asks)
 
@@ -1773,7 +1773,7 @@ def as_floats(name, column):
         raise ValueError(f"missing values in {name}")
     if column.dtype.kind == "c":
         raise ValueError(f"complex numbers in {name}")
-    if column.dtype.kind in "mM" or isinstance(column.dtype, pd.PeriodDtype):
+    if column.dtype.kind in "mM":
         raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
 
     # Numbers that are written as words are fine
@@ -1792,29 +1792,11 @@ def as_floats(name, column):
     return numbers
 
 
-def contradict(numbers, classes):
-    """Do the names of two classes contradict their labels, two numbers, the smaller one first?
-
-    For labels 0 and 1, the names ("1", "0") do, since they swap the two, and so do the numbers
-    (3, 4), which are other labels. ("well", "ill") and ("0", "1") do not.
-    """
-    smaller, larger = numbers
-    name_0, name_1 = classes
-    if isinstance(name_0, Real) and isinstance(name_1, Real):
-        return name_0 != smaller or name_1 != larger
-    return means(name_0, larger) and means(name_1, smaller)
-
-
-def means(name, number):
-    """Is a name a way to write a number, as "1" or "1.0" are for 1.0?"""
-    return str(name) in (str(number), f"{number:.12g}")
-
-
 def as_zero_and_one(y, classes):
     """Anybody's labels (n,) as an array of 0 and 1; ValueError if there are not two classes.
 
-    classes are the names of label 0 and of label 1. Of two numbers, the larger is class 1; all
-    other labels must be the names themselves.
+    classes are the names of label 0 and of label 1. Of two numbers, the larger is class 1, and
+    names that are numbers must be these two; all other labels must be the names themselves.
     """
     if np.shape(classes) != (2,) or classes[0] == classes[1]:
         raise ValueError(f"two different names of classes are needed, not {classes!r}")
@@ -1827,35 +1809,39 @@ def as_zero_and_one(y, classes):
     # Which two labels are there?
     y = y.map(lambda label: label.decode() if isinstance(label, bytes) else label)
     found = sorted(y.unique().tolist(), key=str)  # by str: words and numbers may be mixed
-    are_numbers = all(isinstance(label, Real) for label in found)
-    complaint = f"the labels must be of two classes, {classes}; they are {found}"
     if len(found) != 2:
-        raise ValueError(complaint)
+        more = " and more" if len(found) > 5 else ""
+        raise ValueError(f"the labels must be of two classes; they are {found[:5]}{more}")
 
-    # Which one is class 1? Of two words, the second name
+    # Of two words, the second name is class 1
+    are_numbers = all(isinstance(label, Real) for label in found)
     if not are_numbers:
         if set(found) != set(classes):
-            raise ValueError(complaint)
+            raise ValueError(f"the labels must be the names {classes}; they are {found}")
         return (y == classes[1]).to_numpy(int)
 
-    # Of two numbers, the larger
-    if contradict(sorted(found), classes):
-        raise ValueError(f"{complaint}, of which the larger is class 1")
-    return (y == max(found)).to_numpy(int)
+    # Of two numbers, the larger one is. Names that are numbers, too, must be in the same order
+    smaller, larger = sorted(found)
+    names = pd.Series(classes).astype(str).replace({"False": "0", "True": "1"})
+    names = pd.to_numeric(names, errors="coerce")  # a word becomes NaN
+    if names.notna().all() and names.tolist() != [smaller, larger]:
+        reason = f"the names are {classes}, the labels {smaller} and {larger}"
+        raise ValueError(f"{reason}, of which the larger is class 1")
+    return (y == larger).to_numpy(int)
 
 
 # Names may be long, and the figures are ten inches wide
 
 
 def shortened(words, inches):
-    """The words, or as many of their letters as there is room for, and three points."""
+    """The words, or as many of their letters as there is room for, and three dots."""
     words = str(words)
     if width_of(words) <= inches:
         return words
 
     # About as many letters as fit, then fewer until they do
     n_letters = int(len(words) * inches / width_of(words))
-    while n_letters > 0 and width_of(words[:n_letters] + "...") > inches:
+    while width_of(words[:n_letters] + "...") > inches:
         n_letters -= 1
     return words[:n_letters] + "..."
 
@@ -1863,14 +1849,18 @@ def shortened(words, inches):
 def with_short_names(cohort):
     """The cohort with names that the figures have room for, measured in the reader's own font."""
     with in_our_style():
-        classes = [shortened(name, 1.7) for name in cohort.classes]
-        features = cohort.features.copy()
-        features.columns = [
-            in_lines(shortened(name, 4.5), 2.5)  # the height of a map
-            for name in features.columns
-        ]
-        source = shortened(cohort.source, 4)
-    return cohort._replace(features=features, classes=tuple(classes), source=source)
+        source = shortened(cohort.source, 4)  # a part of the grey line below a title
+        classes = tuple(shortened(name, 1.7) for name in cohort.classes)  # a third of a legend
+        if classes[0] == classes[1]:  # they differed in what was cut off
+            classes = ("Class 0", "Class 1")
+
+        names = []
+        for name in cohort.features.columns:
+            name = shortened(name, 4.5)  # two lines of an axis label
+            names.append(in_lines(name, 2.5))  # each as long as a map is high
+
+    features = cohort.features.set_axis(names, axis=1)
+    return cohort._replace(features=features, classes=classes, source=source)
 
 
 # ---- Abstract data, and real patients -----------------------------------------------------------
@@ -1894,7 +1884,8 @@ def abstract(settings, rng):
 def wisconsin(settings, rng):
     """569 real patients with a breast mass: two features of its cell nuclei, and the diagnosis.
 
-    Street, Wolberg, Mangasarian 1993, UCI repository; scikit-learn's own copy. Neither gives units.
+    Street, Wolberg, Mangasarian 1993, UCI repository; scikit-learn's own copy. Neither UCI nor
+    scikit-learn gives units.
     """
     bunch = load_breast_cancer(as_frame=True)
     features = bunch.data[["worst area", "worst smoothness"]]
@@ -1906,12 +1897,12 @@ def wisconsin(settings, rng):
 
 def basic(settings):
     """The demo on abstract data."""
-    return two_figures(compare(abstract, settings), "basic_")
+    return demo_output(compare(abstract, settings), "basic_")
 
 
 def clinical(settings):
     """The demo on real patients."""
-    return two_figures(compare(wisconsin, settings), "clinical_")
+    return demo_output(compare(wisconsin, settings), "clinical_")
 
 
 # ---- Your own table -----------------------------------------------------------------------------
@@ -1921,16 +1912,21 @@ def clinical(settings):
 
 # What people write for a missing value, in any column
 MISSING = ["", "?", "NA", "N/A", "n/a", "<NA>", "#N/A", "NaN", "nan", "null", "NULL"]
-# and, in capitals or not, among numbers only: among words, these may be classes
+# These, in capitals or not, in columns of numbers only: in a column of words they may be classes
 MISSING_NUMBER = ["-", "--", ".", "na", "none", "unknown", "missing"]
 
 
 def text_of(source):
     """The text of a path or of an open file, read once: a pipe has nothing to read twice."""
-    if not hasattr(source, "read"):
-        source = BytesIO(Path(source).expanduser().read_bytes())
-    content = source.read()
-    return content.decode("utf-8-sig") if isinstance(content, bytes) else content
+    if hasattr(source, "read"):
+        content = source.read()
+    else:
+        path = Path(source).expanduser()
+        content = path.read_bytes()
+
+    if isinstance(content, bytes):
+        content = content.decode("utf-8-sig")  # Excel starts a file with an invisible mark
+    return content
 
 
 def find_separator(text):
@@ -1940,8 +1936,9 @@ def find_separator(text):
     """
     # Excel may say it in a line of its own, "sep=;"
     first_line, _, rest = text.partition("\n")
-    if first_line.startswith("sep="):
-        return first_line[4:5], rest
+    if re.match("sep=[^\r]", first_line):
+        separator = first_line[len("sep=")]  # one letter
+        return separator, rest
 
     # The right one makes the most columns
     n_columns = {}
@@ -1979,7 +1976,7 @@ def read_table(source):
     except UnicodeDecodeError as error:
         raise SettingsError(f"--data {source}: not in UTF-8; save it as CSV UTF-8") from error
     except pd.errors.ParserWarning as error:
-        reason = "rows have more values than the first line (decimal commas, or no header there?)"
+        reason = "rows have more values than the first line (decimal commas? no header?)"
         raise SettingsError(f"--data {source}: {reason}") from error
     except ValueError as error:
         raise SettingsError(f"--data {source}: {error}") from error
@@ -1997,7 +1994,7 @@ def stripped(name):
 def tidied(table):
     """A table without blanks around the names of its columns, and with numbers as numbers.
 
-    Raises SettingsError for a name that stands twice.
+    Raises SettingsError for a name that occurs twice.
     """
     table = table.rename(columns=stripped)
     twice = table.columns[table.columns.duplicated()]
@@ -2019,7 +2016,7 @@ def numbers_if_possible(column):
     is_missing = column.isna() | words.isin(MISSING_NUMBER)
     numbers = pd.to_numeric(words, errors="coerce")  # a word becomes NaN
 
-    # Unless all words but these are numbers, it is a column of words
+    # If any of the others is not a number, this is a column of words
     is_number = numbers[~is_missing].notna()
     if len(is_number) == 0 or not is_number.all():
         return column
@@ -2036,8 +2033,6 @@ def check_columns(names, table, flag):
 
 def feature_names(table, label, features):
     """Which columns to learn from: "age,blood sugar", or a list; if empty, the two with numbers."""
-    if features is None:
-        features = []
     if isinstance(features, str):
         features = features.split(",")
     names = [stripped(name) for name in features]
@@ -2059,21 +2054,22 @@ def the_two_with_numbers(table):
     An id or a code must not become a feature unnoticed, nor a third column be overlooked.
     """
     numeric = table.select_dtypes("number").columns.tolist()
-    doubt = not_quite_numbers(table)
-    for name in numeric:
-        if looks_like_an_id(table[name]):
-            doubt += f"; {name} looks like an id"
-    if len(numeric) != 2 or doubt:
+    doubts = [f"{name} looks like an id" for name in numeric if looks_like_an_id(table[name])]
+    hint = not_quite_numbers(table)
+    if hint:
+        doubts.append(hint)
+
+    if len(numeric) != 2 or doubts:
         found = ", ".join(str(name) for name in numeric) or "none"
         reason = f"name the columns to learn from (with numbers: {found})"
-        raise SettingsError(f"--features: {reason}{doubt}")
+        raise SettingsError(f"--features: {'; '.join([reason, *doubts])}")
     return numeric
 
 
 def looks_like_an_id(column):
-    """Are these whole numbers, nearly every row another one?
+    """Are these whole numbers, nearly all of them different?
 
-    An id may be missing, or stand twice by mistake. In fewer than 20 rows, chance can do that.
+    An id may be missing, or occur twice by mistake. In fewer than 20 rows, chance can do that.
     """
     numbers = column.dropna()
     are_whole = (numbers % 1 == 0).all()
@@ -2082,20 +2078,22 @@ def looks_like_an_id(column):
 
 
 def not_quite_numbers(table):
-    """A hint at the first column in which half of the values or more are numbers, but not all."""
+    """A hint at the first column in which half of the values or more are numbers, but not all.
+
+    Returns "" if there is none.
+    """
     for name, column in table.items():
         if not is_text(column):
             continue
         words = column.dropna().astype(str).str.strip()
         is_number = pd.to_numeric(words, errors="coerce").notna()
         has_comma = words.str.fullmatch(r"[-+]?\d+,\d+")
-        n_numbers = (is_number | has_comma).sum()
-        if n_numbers == 0 or n_numbers < len(words) / 2:
-            continue
+        if is_number.all() or (is_number | has_comma).mean() < 0.5:
+            continue  # nothing is wrong with it, or it is a column of words
 
         if has_comma.any():
-            return f"; in {name} a comma should be a point: {words[has_comma].iloc[0]}"
-        return f"; in {name} this is not a number: {words[~is_number].iloc[0]}"
+            return f"in {name} a comma should be a point: {words[has_comma].iloc[0]}"
+        return f"in {name} this is not a number: {words[~is_number].iloc[0]}"
     return ""
 
 
@@ -2104,7 +2102,9 @@ def read_features(columns):
     try:
         numbers = as_numbers(columns)
     except ValueError as error:
-        raise SettingsError(f"--features: {error}{not_quite_numbers(columns)}") from error
+        hint = not_quite_numbers(columns)
+        reason = f"{error}; {hint}" if hint else str(error)
+        raise SettingsError(f"--features: {reason}") from error
 
     for name, column in numbers.items():
         if column.nunique() == 1:
@@ -2125,7 +2125,8 @@ def read_label(column):
     # Its values, class 1 last
     are_numbers = pd.api.types.is_numeric_dtype(column)  # or True and False
     if are_numbers:
-        column = pd.to_numeric(column, downcast="integer")  # missing values turn 1 into 1.0
+        # 1.0 was a 1 before rows with gaps were left out
+        column = pd.to_numeric(column, downcast="integer")
         found = sorted(column.unique().tolist())
     else:
         column = column.astype(str).str.strip()
@@ -2134,19 +2135,19 @@ def read_label(column):
     if len(found) != 2:
         some = ", ".join(str(value) for value in found[:5])
         more = ", ..." if len(found) > 5 else ""
-        count = f"it has {len(found):,}: {some}{more}"
-        raise SettingsError(f"--label {column.name}: a label needs two values, {count}")
+        what_it_has = f"it has {len(found):,}: {some}{more}"
+        raise SettingsError(f"--label {column.name}: a label needs two values, {what_it_has}")
 
     class_0, class_1 = found
     y = (column == class_1).to_numpy(int)
     if are_numbers:
-        return y, (f"{column.name} {class_0}", f"{column.name} {class_1}")
+        return y, (f"{class_0} ({column.name})", f"{class_1} ({column.name})")
     return y, (class_0, class_1)
 
 
-def who_asks(table, query, y):
+def who_asks(table, query):
     """Mask (n,) of the rows for which a query is true, such as "clinic == 3"."""
-    # Is it true or false for each row?
+    # Is it true or false for each row? With empty dicts, it sees the columns, not our variables
     flag = f"--asked {query}"
     try:
         asked = table.eval(query, local_dict={}, global_dict={})
@@ -2158,20 +2159,19 @@ def who_asks(table, query, y):
         reason = "must be true or false for each row; write clinic == 3"
         raise SettingsError(f"{flag}: {reason}")
 
-    # Do some ask, and not too many?
-    asked = asked.to_numpy(bool)
+    # Does anybody ask? Often 3 was written where the column holds "3", so show what it holds
     if not asked.any():
-        # 3 is not "3": show what the columns hold
         first_row = [f"{name} is {table[name].tolist()[0]!r}" for name in columns_in(query, table)]
         reason = f"this is true of no row; in the first one, {', '.join(first_row)}"
         raise SettingsError(f"{flag}: {reason}")
-    if len(np.unique(y[~asked])) < 2:
-        raise SettingsError(f"{flag}: both classes must remain among the other rows")
-    return asked
+    return asked.to_numpy(bool)
 
 
 def columns_in(query, table):
     """The columns that a query mentions."""
+    # Text in quotes names no column, but one may be called `mother's age`
+    query = re.sub(r"(`[^`]*`)|'[^']*'|\"[^\"]*\"", r"\1", query)
+
     names = []
     for name in table.columns:
         as_a_word = rf"(?<!\w){re.escape(str(name))}(?!\w)"
@@ -2193,18 +2193,19 @@ def own_cohort(table, label, features="", asked=""):
     check_columns([label], table, "--label")
     names = feature_names(table, label, features)
 
-    # Rows with missing values; where it is missing whether somebody asks, too
+    # Leave out rows with a gap in any column that is used
     needed = [label, *names]
     if asked:
         needed += columns_in(asked, table)
-    complete = table.dropna(subset=needed).infer_objects()
+    complete = table.dropna(subset=needed)
+    complete = complete.infer_objects()  # a column of True, False and gaps becomes bool
     if len(complete) < 10:
         reason = f"{len(complete)} rows without missing values; 10 are needed"
         raise SettingsError(f"--data: {reason}")
 
     y, classes = read_label(complete[label])
     numbers = read_features(complete[names])
-    mask = who_asks(complete, asked, y) if asked else None
+    mask = who_asks(complete, asked) if asked else None
     return Cohort(numbers, y, classes, StandardScaler(), "rows of your own", mask)
 
 
@@ -2220,15 +2221,15 @@ def own_headline(comparison, cohort, settings, n_read):
 
     return wrapped(
         f"{settings.data}: {n_read:,} rows read, {n_read - n_used:,} left out because values are "
-        f"missing. Features: {names}. Class 0 is {cohort.classes[0]} ({size_0:,} rows), class 1 is "
-        f"{cohort.classes[1]} ({size_1:,} rows). {n_asked:,} of the {n_train:,} training rows ask "
+        f"missing. Features: {names}. Class 0 is {cohort.classes[0]}, {size_0:,} rows; class 1 is "
+        f"{cohort.classes[1]}, {size_1:,} rows. {n_asked:,} of the {n_train:,} training rows ask "
         f"to be forgotten{who}."
     )
 
 
 def own(settings):
     """The demo on your own CSV file."""
-    # What must be given, and what not both
+    # What must be given, and what must not be given together
     for flag in ["data", "label"]:
         if not getattr(settings, flag):
             raise SettingsError(f"--{flag} is needed: own --data FILE --label COLUMN")
@@ -2241,7 +2242,7 @@ def own(settings):
     cohort = cohort._replace(source=f"rows of {os.path.basename(settings.data)}")
 
     # Unless you say who, or how many, a fifth of the training rows ask
-    if settings.forget is None:
+    if settings.forget is None and not settings.asked:
         n_train = 4 * len(cohort.y) // 5
         settings = replace(settings, forget=n_train // 5)
 
@@ -2249,7 +2250,7 @@ def own(settings):
         return cohort
 
     comparison = compare(make_cohort, settings)
-    output = two_figures(comparison, "own_")
+    output = demo_output(comparison, "own_")
     headline = own_headline(comparison, cohort, settings, len(table))
     return output._replace(page=f"{headline}\n\n{output.page}")
 
@@ -2286,11 +2287,11 @@ def try_doses(comparison, settings):
 
 
 def try_seeds(settings):
-    """Forget accuracies (a DataFrame): a row per seed, a column per model."""
+    """Forget accuracies (a DataFrame): a row per seed, columns retrained and ascent."""
     accuracies = {}
     for seed in SEEDS:
         comparison = compare(hospital, replace(settings, seed=seed), repeats=1, n_others=0)
-        accuracies[seed] = comparison.results.forget_accuracy[[ORIGINAL, RETRAIN, ASCENT]]
+        accuracies[seed] = comparison.results.forget_accuracy[[RETRAIN, ASCENT]]
     return pd.DataFrame.from_dict(accuracies, orient="index")
 
 
@@ -2314,7 +2315,7 @@ def sweep_headline(doses, comparison):
 # How both figures of this part name their lines: directly, so that nobody has to look up a key
 
 
-class Label(NamedTuple):
+class LineName(NamedTuple):
     """The name of a line."""
 
     y: float  # where the line ends
@@ -2341,17 +2342,17 @@ def pushed_apart(heights, room):
     return placed
 
 
-def name_lines(ax, labels):
-    """Write labels at the right of a panel, each at the height of its line or close to it."""
+def name_lines(ax, names):
+    """Write names at the right of a panel, each at the height of its line or close to it."""
     to_panel = ax.transScale + ax.transLimits  # data -> widths and heights of the panel
     heights = []
-    for label in labels:
-        height = to_panel.transform((1, label.y))[1]
+    for name in names:
+        height = to_panel.transform((1, name.y))[1]  # any x > 0: a log scale has no 0
         heights.append(height)
 
     line_of_text = 0.13  # in heights of a panel
-    for label, height in zip(labels, pushed_apart(heights, line_of_text)):
-        ax.text(1.03, height, label.words, color=label.color, va="center", transform=ax.transAxes)
+    for name, height in zip(names, pushed_apart(heights, line_of_text)):
+        ax.text(1.03, height, name.words, color=name.color, va="center", transform=ax.transAxes)
 
 
 def mark_above(ax, x, words, color):
@@ -2388,7 +2389,7 @@ def as_drawn(gaps):
 def draw_yardsticks(ax, comparison):
     """A panel for gaps: its axis, a line for doing nothing, a band for other retrains.
 
-    Returns their labels.
+    Returns their names.
     """
     ax.set(yscale="log", ylim=(SMALLEST, 110), yticks=[0.01, 0.1, 1, 10, 100])
     ax.set_ylabel("mean difference of\nprobabilities, points")
@@ -2402,8 +2403,8 @@ def draw_yardsticks(ax, comparison):
     ax.axhspan(others.min(), others.max(), color=GREEN_TINT, zorder=0)
     middle = np.sqrt(others.min() * others.max())  # on a log scale
     return [
-        Label(nothing, "doing nothing", GREY),
-        Label(middle, f"{len(others)} retrained models", GREEN),
+        LineName(nothing, "doing nothing", GREY),
+        LineName(middle, f"{len(others)} retrained models", GREEN),
     ]
 
 
@@ -2439,37 +2440,35 @@ def draw_gap_over_dose(ax, doses, comparison):
     settings = comparison.settings
     dose = settings.unlearn_epochs * settings.multiplier
     gaps = as_drawn(doses.gap_to_retrained)
-    largest = gaps[doses.dose.idxmax()]
+    gap_at_largest_dose = gaps[doses.dose.idxmax()]
 
-    labels = draw_yardsticks(ax, comparison)
+    names = draw_yardsticks(ax, comparison)
     ax.scatter(doses.dose, gaps, color=RED, s=24)
     ax.scatter(dose, as_drawn(comparison.results.gap_to_retrained[ASCENT]), **DIAMOND)
     set_dose_axis(ax, "Gap to the target", doses, dose)
-    name_lines(ax, [*labels, Label(largest, "gradient ascent", RED)])
+    name_lines(ax, [*names, LineName(gap_at_largest_dose, "gradient ascent", RED)])
 
 
 def draw_accuracy_over_dose(ax, doses, comparison):
     """Both accuracies after ascent."""
     settings = comparison.settings
-    accuracy = comparison.results.forget_accuracy
+    forget_accuracy = comparison.results.forget_accuracy
     dose = settings.unlearn_epochs * settings.multiplier
 
-    # The accuracies, and the target's
     in_order = doses.sort_values("dose")
     ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1)
     ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24)
-    ax.scatter(dose, accuracy[ASCENT], **DIAMOND)
+    ax.scatter(dose, forget_accuracy[ASCENT], **DIAMOND)
     draw_targets(ax, comparison)
 
-    # The axes, and the names
     set_percent_axis(ax)
     set_dose_axis(ax, "Accuracy after ascent", doses, dose)
-    largest = in_order.iloc[-1]
+    at_largest_dose = in_order.iloc[-1]
     name_lines(ax, [
-        Label(accuracy[RETRAIN], "the target", GREEN),
-        Label(0.5, "coin toss", INK),
-        Label(largest.test_accuracy, "test set", INK),
-        Label(largest.forget_accuracy, the_asked(comparison.data), RED),
+        LineName(forget_accuracy[RETRAIN], "the target", GREEN),
+        LineName(0.5, "coin toss", INK),
+        LineName(at_largest_dose.test_accuracy, "test set", INK),
+        LineName(at_largest_dose.forget_accuracy, the_asked(comparison.data), RED),
     ])  # fmt: skip
 
 
@@ -2490,7 +2489,6 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
     ax.scatter(here, range(2), **DIAMOND)
     name_rows(ax, here.map("◇ {:.0%}".format))
 
-    # The axis
     ax.axvline(0.5, **HALF_LINE, zorder=0)
     ax.set(xlabel="", xlim=(-0.03, 1.03))  # room for dots at 0% and 100%
     ax.set_xticks([0, 0.5, 1], ["0%", "50%, coin toss", "100%"])
@@ -2500,6 +2498,9 @@ def seeds_headline(accuracies, comparison):
     """How much the outcome of one dose depends on the seed."""
     of_ascent = accuracies[ASCENT]
     here = comparison.results.forget_accuracy[ASCENT]
+    if not has_learned(comparison):
+        return f"Accuracy on {the_asked(comparison.data)} with {len(of_ascent)} other seeds"
+
     if here > of_ascent.max():
         rank = ", more than all of them"
     elif here < of_ascent.min():
@@ -2531,7 +2532,7 @@ def sweep_figure(doses, accuracies, comparison):
     draw_gap_over_dose(gap_panel, doses, comparison)
     draw_accuracy_over_dose(accuracy_panel, doses, comparison)
 
-    # Another story, on ground of its own
+    # A separate finding, on a grey background
     by_seed.set_facecolor(PALEST)
     headline = in_lines(seeds_headline(accuracies, comparison), TEXT_WIDTH, 13, "bold")
     by_seed.suptitle(headline, x=0.008, ha="left", size=13)
@@ -2564,12 +2565,12 @@ def seeds_in_words(accuracies, comparison):
     """How different is forget accuracy with other seeds?"""
     settings = comparison.settings
     here = comparison.results.forget_accuracy
-    seeds = accuracies[ASCENT]
+    of_ascent = accuracies[ASCENT]
     return (
         f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
-        f"{percent(here[ASCENT])} with seed {settings.seed}, and {percent(seeds.min())} to "
-        f"{percent(seeds.max())} (mean {percent(seeds.mean())}) with seeds {seeds.index[0]} "
-        f"to {seeds.index[-1]}. The target is {percent(here[RETRAIN])}."
+        f"{percent(here[ASCENT])} with seed {settings.seed}, and {percent(of_ascent.min())} to "
+        f"{percent(of_ascent.max())} (mean {percent(of_ascent.mean())}) with seeds "
+        f"{of_ascent.index[0]} to {of_ascent.index[-1]}. The target is {percent(here[RETRAIN])}."
     )
 
 
@@ -2612,13 +2613,13 @@ def sweep(settings):
 
 
 class Film(NamedTuple):
-    """An animated GIF: its pictures, and for how many milliseconds each one is shown."""
+    """An animated GIF: its pictures, and how long each is shown (ms)."""
 
     pictures: list
     milliseconds: list
 
     def save(self, file):
-        """Write it to a path or an open file; it starts anew when it has ended."""
+        """Write it to a path or an open file; it loops."""
         first = self.pictures[0]
         rest = self.pictures[1:]
         first.save(
@@ -2632,15 +2633,18 @@ class Film(NamedTuple):
 
 
 def epochs_shown(last, nearest, n_frames=90):
-    """The epochs of a film: a third of the frames until twice the nearest epoch, then faster."""
-    turn = min(2 * nearest, last)
+    """The epochs of a film: a third of the frames until twice the nearest epoch, then faster.
+
+    At one speed if that would not make the rest faster.
+    """
+    turn = 2 * nearest
     n_slow = n_frames // 3
-    if turn in (0, last):
-        epochs = np.linspace(0, last, n_frames)  # at one speed
-    else:
+    if 0 < turn < last / 3:
         before = np.linspace(0, turn, n_slow)
         after = np.linspace(turn, last, n_frames - n_slow)
         epochs = np.concatenate([before, after])
+    else:
+        epochs = np.linspace(0, last, n_frames)
 
     # Whole numbers, each one once
     return np.unique([*epochs.round().astype(int), nearest])
@@ -2689,15 +2693,15 @@ def draw_curves(axes, path, comparison):
     accuracy_panel.set_xlabel("epochs of ascent")
 
     # The gap, and both accuracies with their targets
-    labels = draw_yardsticks(gap_panel, comparison)
-    name_lines(gap_panel, [*labels, Label(gaps[last], "ascent", RED)])
+    names = draw_yardsticks(gap_panel, comparison)
+    name_lines(gap_panel, [*names, LineName(gaps[last], "ascent", RED)])
     set_percent_axis(accuracy_panel)
     draw_targets(accuracy_panel, comparison)
     name_lines(accuracy_panel, [
-        Label(comparison.results.forget_accuracy[RETRAIN], "the target", GREEN),
-        Label(0.5, "coin toss", INK),
-        Label(end.test_accuracy, "test set", INK),
-        Label(end.forget_accuracy, "who asked", RED),
+        LineName(comparison.results.forget_accuracy[RETRAIN], "the target", GREEN),
+        LineName(0.5, "coin toss", INK),
+        LineName(end.test_accuracy, "test set", INK),
+        LineName(end.forget_accuracy, "who asked", RED),
     ])  # fmt: skip
 
     return [
@@ -2714,7 +2718,7 @@ def codes_of(picture):
 
 def colors_of(codes):
     """Red, green and blue (n, 3) of such numbers (n,)."""
-    return np.column_stack([codes >> 16, codes >> 8 & 255, codes & 255])
+    return np.column_stack([codes // 65536, codes // 256 % 256, codes % 256])
 
 
 def common_palette(pictures):
@@ -2725,17 +2729,17 @@ def common_palette(pictures):
     codes = codes[np.argsort(-counts)]
 
     # Of colours that are nearly alike, in steps of 8, the most frequent one is enough
-    steps = colors_of(codes) // 8
-    _, first = np.unique(steps, axis=0, return_index=True)
-    chosen = codes[np.sort(first)]
+    coarse = pd.DataFrame(colors_of(codes) // 8)
+    chosen = codes[~coarse.duplicated().to_numpy()]  # keeps the first, the most frequent
     return colors_of(chosen[:255])  # the 256th is Pillow's mark for "no change"
 
 
 def in_palette(picture, palette):
     """The picture with each colour replaced by the nearest one of a palette (k, 3)."""
-    codes, where = np.unique(codes_of(picture), return_inverse=True)
+    # Each colour once, and which of them each pixel has
+    codes, which = np.unique(codes_of(picture), return_inverse=True)
     nearest = cdist(colors_of(codes), palette).argmin(axis=1)
-    numbers = nearest[where].reshape(picture.height, picture.width)
+    numbers = nearest[which].reshape(picture.height, picture.width)
     image = Image.fromarray(numbers.astype(np.uint8))
     image.putpalette(palette.ravel().tolist())
     return image
@@ -2779,7 +2783,7 @@ def climb(comparison, epochs):
     model = copy.deepcopy(comparison.models[ORIGINAL])
     reached = 0
     for epoch in epochs:
-        steps = int(epoch - reached)
+        steps = epoch - reached
         model.unlearn(forget.X, forget.y, steps, comparison.settings.multiplier)
         reached = epoch
         yield model
@@ -2803,7 +2807,18 @@ def picture_of(canvas, background, artists):
     for artist in artists:
         artist.draw(canvas.get_renderer())
     pixels = np.asarray(canvas.buffer_rgba())[:, :, :3]  # red, green, blue
-    return Image.fromarray(pixels.copy())
+    return Image.fromarray(pixels)
+
+
+def moving_parts(axes, curves, titles, epoch):
+    """What a picture of the film adds to its background, in this order."""
+    # All that is on the map, since the shading covers it
+    moving = sorted(axes["map"].collections, key=Artist.get_zorder)
+
+    for curve in curves:
+        moving += curve.show(epoch)
+    moving += titles.values()
+    return moving
 
 
 @in_our_style()
@@ -2815,7 +2830,8 @@ def film_of_ascent(comparison, path):
     epochs = epochs_shown(last, nearest)
     pauses = {0: 1500, nearest: 2500, last: 4000}  # milliseconds
 
-    # What does not move is drawn once; titles are still empty, and the curves invisible
+    # What does not move is drawn once. Titles are a blank, which keeps their place in the layout;
+    # curves are animated=True, so draw() skips them
     fig, axes = film_frame(comparison, path)
     curves = draw_curves(axes, path, comparison)
     titles = {
@@ -2836,13 +2852,9 @@ def film_of_ascent(comparison, path):
             artist.remove()
         drawn = draw_model_and_errors(axes["map"], comparison, model)
 
-        # All that is on the map is drawn again, since the shading covers it; then curves and titles
-        moving = sorted(axes["map"].collections, key=Artist.get_zorder)
-        for curve in curves:
-            moving += curve.show(epoch)
         for name, words in titles_at(epoch, path, n_asked).items():
             titles[name].set_text(words)
-        moving += titles.values()
+        moving = moving_parts(axes, curves, titles, epoch)
         pictures.append(picture_of(canvas, background, moving))
 
     # With a palette for each picture, the film would flicker
@@ -2853,7 +2865,7 @@ def film_of_ascent(comparison, path):
 
 
 def milestones(path):
-    """Four epochs that tell the story: the start, the nearest, halfway from there, the end."""
+    """Up to four epochs that tell the story: start, nearest, halfway from there, end."""
     nearest = path.gap_to_retrained.idxmin()
     last = path.index[-1]
     return sorted({0, nearest, (nearest + last) // 2, last})
@@ -2888,7 +2900,7 @@ def stills_figure(comparison, path):
             color = GREEN
         ax.set_title(f"{when}:\ngap {points(gaps[epoch])}", color=color)
 
-    # A short film has fewer of them
+    # If the nearest is the first or the last, there are fewer
     for ax in axes[len(epochs) :]:
         ax.set_visible(False)
     return fig

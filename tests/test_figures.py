@@ -142,6 +142,8 @@ def test_words_are_measured():
             assert short.endswith("...")
             assert 0.8 < mu.width_of(short) <= 1
             assert mu.width_of(mu.in_lines(words, 1.2, weight="bold"), weight="bold") <= 1.2
+            alike = mu.Cohort(pd.DataFrame({"a": [1]}), None, (f"{words} 0", f"{words} 1"), None)
+            assert len(set(mu.with_short_names(alike).classes)) == 2
         assert mu.in_lines("Glucose (mg/dL)", 0.9) == "Glucose\n(mg/dL)"
         assert mu.in_lines("Glucose (mg/dL)", 9) == "Glucose (mg/dL)"
 
@@ -320,7 +322,7 @@ def test_doses_and_seeds_are_tried(patients, monkeypatch):
 
     monkeypatch.setattr(mu, "SEEDS", [3, 42])
     seeds = mu.try_seeds(mu.Settings())
-    assert seeds.loc[42].to_dict() == {mu.ORIGINAL: 0.95, mu.RETRAIN: 0.95, mu.ASCENT: 0.7}
+    assert seeds.loc[42].to_dict() == {mu.RETRAIN: 0.95, mu.ASCENT: 0.7}
     assert list(seeds.index) == [3, 42]
     assert not seeds.loc[3].equals(seeds.loc[42])
 
@@ -329,9 +331,7 @@ def test_doses_and_seeds_are_tried(patients, monkeypatch):
 def swept(patients):
     """Doses of the demo, and invented accuracies of three seeds."""
     doses = mu.try_doses(patients, patients.settings)
-    accuracies = pd.DataFrame(
-        {mu.ORIGINAL: [0.9, 0.95, 1], mu.RETRAIN: [0.92, 0.95, 1], mu.ASCENT: [0.3, 0.45, 0.66]}
-    )
+    accuracies = pd.DataFrame({mu.RETRAIN: [0.92, 0.95, 1], mu.ASCENT: [0.3, 0.45, 0.66]})
     return doses, accuracies, patients
 
 
@@ -514,13 +514,19 @@ def test_the_curves_are_the_path(patients, film):
 
 
 @pytest.mark.parametrize(
-    ("last", "nearest"), [(145, 15), (145, 0), (500, 105), (500, 500), (30, 3), (1, 0), (0, 0)]
+    ("last", "nearest"),
+    [(145, 15), (145, 0), (145, 40), (500, 105), (500, 500), (30, 3), (1, 0), (0, 0)],
 )
 def test_the_epochs_of_a_film(last, nearest):
     epochs = mu.epochs_shown(last, nearest)
     assert {0, nearest, last} <= set(epochs)
     assert (np.diff(epochs) > 0).all()
     assert min(last, 50) < len(epochs) <= 91
+
+    # Around the nearest it is not faster than on the whole
+    around = min(2 * nearest, last)
+    frames_around = (epochs <= around).sum()
+    assert frames_around / (around + 1) > 0.95 * len(epochs) / (last + 1)
 
 
 @pytest.mark.parametrize(
@@ -545,6 +551,7 @@ def test_no_verdict_in_film_and_sweep_where_nothing_was_learned(swept, film, mon
     path = film[1]
     monkeypatch.setattr(mu, "has_learned", lambda comparison: False)
     assert mu.film_headline(path, comparison).startswith("No verdict")
+    assert "Luck" not in mu.seeds_headline(accuracies, comparison)
     for page in (mu.film_page(path, comparison), mu.sweep_page(doses, accuracies, comparison)):
         assert page.startswith("No verdict")
         assert "where to stop" not in page

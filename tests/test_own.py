@@ -56,7 +56,7 @@ def test_a_file_of_any_shape_gives_the_same_cohort(here, shape):
     assert_array_equal(cohort.features, TABLE[["age", "blood sugar"]])
     assert list(cohort.features.columns) == ["age", "blood sugar"]
     assert_array_equal(cohort.y, TABLE.outcome)
-    assert cohort.classes == ("outcome 0", "outcome 1")
+    assert cohort.classes == ("0 (outcome)", "1 (outcome)")
     assert cohort.asks is None
 
 
@@ -67,11 +67,11 @@ LABELS = {  # what stands for 0 and for 1 -> the names of the classes
     (" benign", "malignant "): ("benign", "malignant"),
     ("None", "Type 2"): ("None", "Type 2"),
     ("gesund", "krank, sehr"): ("gesund", "krank, sehr"),
-    (1, 2): ("outcome 1", "outcome 2"),
-    (-1, 1): ("outcome -1", "outcome 1"),
-    (9, 10): ("outcome 9", "outcome 10"),  # by size, not in the alphabet
-    (0.5, 1.5): ("outcome 0.5", "outcome 1.5"),
-    (False, True): ("outcome False", "outcome True"),
+    (1, 2): ("1 (outcome)", "2 (outcome)"),
+    (-1, 1): ("-1 (outcome)", "1 (outcome)"),
+    (9, 10): ("9 (outcome)", "10 (outcome)"),  # by size, not in the alphabet
+    (0.5, 1.5): ("0.5 (outcome)", "1.5 (outcome)"),
+    (False, True): ("False (outcome)", "True (outcome)"),
 }
 
 
@@ -154,6 +154,7 @@ FAULTS = [  # text or changed columns, features, label, asked, words of the mess
     ("hello\nworld\n", TWO, "outcome", "", ["--data my.csv", "two columns", "hello"]),
     ("# of today\n" + PLAIN, TWO, "outcome", "", ["--data my.csv", "two columns", "# of today"]),
     ("# of May, 2024\n" + PLAIN, TWO, "outcome", "", ["--data my.csv", "no header"]),
+    ("sep=\n" + PLAIN, TWO, "outcome", "", ["--data my.csv", "two columns", "sep="]),
     (RAGGED, "", "outcome", "", ["--data my.csv", "decimal commas"]),
     (PLAIN + "1,2,3,4,5\n", TWO, "outcome", "", ["--data my.csv", f"line {len(TABLE) + 2}"]),
     (PLAIN[:100], TWO, "outcome", "", ["--data", "10 are needed"]),
@@ -171,8 +172,8 @@ FAULTS = [  # text or changed columns, features, label, asked, words of the mess
     (PLAIN, TWO, "clinic", "", ["--label clinic", "two values", "has 4: 0, 1, 2, 3"]),
     (PLAIN, "clinic", "age", "", ["--label age", "two values", ", ..."]),
     (PLAIN, TWO, "outcome", "clinic == 9", ["--asked clinic == 9", "no row", "clinic is 2"]),
-    (PLAIN, TWO, "outcome", "outcome == 1", ["--asked outcome == 1", "both classes"]),
-    (PLAIN, TWO, "outcome", "age > 0", ["--asked age > 0", "both classes"]),
+    (PLAIN, TWO, "outcome", "outcome == 1", ["ask to be forgotten", "both classes"]),
+    (PLAIN, TWO, "outcome", "age > 0", ["--asked", "120 of 120 rows ask"]),
     (PLAIN, TWO, "outcome", "clinic = 3", ["--asked clinic = 3", "true or false"]),
     (PLAIN, TWO, "outcome", "clinic", ["--asked clinic", "true or false"]),
     (PLAIN, TWO, "outcome", "hospital == 3", ["--asked hospital == 3", "'hospital'"]),
@@ -237,8 +238,8 @@ def test_the_page_says_what_was_read_and_who_asked(here, capsys):
     n_ill = TABLE.drop(index=[1, 2]).outcome.sum()
     assert "my.csv: 120 rows read, 2 left out" in page
     assert "Features: age, blood sugar." in page
-    assert f"Class 0 is outcome 0 ({118 - n_ill} rows)" in page
-    assert f"class 1 is outcome 1 ({n_ill} rows)" in page
+    assert f"Class 0 is 0 (outcome), {118 - n_ill} rows" in page
+    assert f"class 1 is 1 (outcome), {n_ill} rows" in page
     assert "18 of the 94 training rows ask to be forgotten, drawn at random" in page  # a fifth
     names = sorted(path.name for path in here.glob("output/*"))
     assert names == ["own_decision_boundaries.png", "own_performance_metrics.png"]
@@ -265,7 +266,7 @@ def test_few_rows_rare_classes_and_many_columns(here, capsys):
     rare = own_table(n=510)
     rare.outcome = [1] * 10 + [0] * 500
     rare.to_csv("my.csv", index=False)
-    assert "class 1 is outcome 1 (10 rows)" in page_of(capsys, "--features", TWO)
+    assert "class 1 is 1 (outcome), 10 rows" in page_of(capsys, "--features", TWO)
 
     eight = pd.DataFrame(np.random.RandomState(0).randn(60, 8)).add_prefix("a long name, number ")
     eight.columns = eight.columns.str.replace(",", "")
@@ -307,9 +308,15 @@ def test_an_id_is_no_feature_and_a_column_is_named_once():
 def test_rows_of_which_it_is_missing_whether_they_ask_are_left_out():
     table = TABLE.astype({"clinic": object})
     table.loc[[2, 5], "clinic"] = None
-    for query in ("clinic == 3", "clinic != 3"):
+    table["Tom's age"] = table.age.where(table.index > 0)  # missing in one row
+    for query, n_missing in [
+        ("clinic == 3", 2),
+        ("clinic != 3", 2),
+        ('clinic == 3 or clinic == "Tom\'s age"', 2),  # text in quotes names no column
+        ("`Tom's age` > 40 and `Tom's age` < 60", 1),
+    ]:
         cohort = mu.own_cohort(table, "outcome", TWO, query)
-        assert len(cohort.y) == len(TABLE) - 2
+        assert len(cohort.y) == len(TABLE) - n_missing
 
 
 def test_a_query_cannot_reorder_rows_or_reach_our_own_names():
@@ -378,6 +385,13 @@ def test_a_column_that_is_not_quite_one_of_numbers_is_named(here, others):
                 cohort_of(table.to_csv(index=False), features=features)
 
 
+def test_a_hint_is_not_taken_from_a_row_that_is_left_out():
+    table = TABLE.assign(name="Ann", age=TABLE.age.astype(object))
+    table.loc[0, ["age", "outcome"]] = ["old", None]
+    with pytest.raises(mu.SettingsError, match=r"numbers in name$"):
+        mu.own_cohort(table, "outcome", "age,name")
+
+
 def test_a_file_may_be_open_or_a_pipe(here):
     expected = cohort_of(PLAIN)
     for source in (StringIO(PLAIN), BytesIO(PLAIN.encode("utf-8-sig"))):
@@ -403,7 +417,7 @@ def test_nullable_types_and_none():
     cohort = mu.own_cohort(table, "outcome", TWO, "clinic == 3")
     assert_array_equal(cohort.asks, TABLE.clinic == 3)
     two = table.drop(columns="clinic")
-    cohort = mu.own_cohort(two, "outcome", features=None, asked=None)
+    cohort = mu.own_cohort(two, "outcome", asked=None)
     assert list(cohort.features.columns) == ["age", "blood sugar"]
     assert cohort.asks is None
 
