@@ -4071,9 +4071,9 @@ def study_figure(table, settings):
 
     # What the three panels show
     about_attacks = (
-        "Caught: recognised as not retrained,\n"
-        "more often than luck explains (its\n"
-        f"limit: {limits_of_chance(table)} of cases)."
+        "Caught: an attack is right more often\n"
+        "than by luck, which gives about 50%\n"
+        f"and at most {limits_of_chance(table)}."
     )
     about_accuracy = (
         "Right predictions for those who left.\n"
@@ -4808,15 +4808,15 @@ def in_points(gap):
 SHORTCUTS = [SISA, NEWTON, HEAD]
 BY_WHAT = {  # how each strategy answers a request, for the figure
     RETRAIN: "from scratch, by descent",
-    NEWTON_RETRAIN: "from scratch, by Newton",
     SISA: "retrains one of five parts",
+    NEWTON_RETRAIN: "from scratch, by Newton",
     NEWTON: "goes on from its weights",
     HEAD: "simpler: one layer, with noise",
 }
 TARGETS = {  # what each strategy is compared with: a model of its own kind, retrained
     RETRAIN: "is a target itself",
-    NEWTON_RETRAIN: "is a target itself",
     SISA: "SISA, retrained",
+    NEWTON_RETRAIN: "is a target itself",
     NEWTON: "Newton Retrain",
     HEAD: "head, retrained\n(same noise)",
 }
@@ -4826,7 +4826,7 @@ def sequential_finding(summary):
     """What the shortcuts save, and which of them are ever off target."""
     of_shortcuts = summary.index.get_level_values("method").isin(SHORTCUTS)
     shortcuts = summary[of_shortcuts]
-    longest = percent(shortcuts.time.max(), 0)
+    times = percent_range(shortcuts.time.min(), shortcuts.time.max())
     n_off = shortcuts.off_target.groupby("method").sum()
     off = list(n_off.index[n_off > 0])
 
@@ -4836,7 +4836,7 @@ def sequential_finding(summary):
     elif len(off) == 1:
         name = "the head" if off == [HEAD] else off[0]
         verdict = f"only {name} is ever off target"
-    return f"Shortcuts take up to {longest} of retraining's time; {verdict}"
+    return f"Shortcuts take {times} of retraining's time; {verdict}"
 
 
 def draw_times(ax, time, names):
@@ -4852,7 +4852,7 @@ def draw_times(ax, time, names):
         text.set_color(INK)
     ax.set_xlim(0, longest.max())
     ax.set_ylim(len(names) - 0.5, -0.5)  # as tall as the grid beside it
-    ax.set_xticks([longest.max() / 2], ["Full Retrain: 100%"])
+    ax.set_xticks([longest.max() / 2], ["bars: the upper end"])
     ax.tick_params(axis="x", length=0, labelbottom=False, labeltop=True)
     ax.spines["bottom"].set_visible(False)
 
@@ -4872,7 +4872,9 @@ def off_target_column(heading, summary, names):
         n_off = summary.off_target[name]
         n_checks = f"{n_off} of {summary.measured[name]} checks"
         if name in TRAINING:
-            words.append(f"two of them differ\nin {n_checks}" if n_off > 0 else "two of them agree")
+            words.append(
+                f"two retrains differ\nin {n_checks}" if n_off > 0 else "two retrains agree"
+            )
             tints.append(0.5)
         else:
             words.append(n_checks if n_off > 0 else "never")
@@ -4883,7 +4885,7 @@ def off_target_column(heading, summary, names):
 @in_our_style()
 def sequential_figure(summary, settings):
     """What each strategy costs, and how often it is off its own target."""
-    names = [*TRAINING, *SHORTCUTS]
+    names = list(TARGETS)
     finding = sequential_finding(summary)
     explanation = (
         f"{whose_data(settings)}; {settings.forget:,} ask one by one. Off target: predictions for "
@@ -4900,7 +4902,7 @@ def sequential_figure(summary, settings):
     for kind, who in SEQUENCES.items():
         columns.append(off_target_column(who, summary.loc[kind], names))
     draw_grid(axes[1], [], columns, VERDICTS)
-    axes[1].set_title("How often is it off target?", pad=10)
+    axes[1].set_title("Its target, and how often it is off", pad=10)
     axes[1].set_xlabel(
         "A check after each request;\nfor Full Retrain and SISA, after every fourth",
         size=11,
@@ -4972,9 +4974,8 @@ def draw_budget(ax, entries, accounts, n_certified):
 def certificate_figure(ledger, accounts, settings):
     """For either kind of request: what is spent of the head's budget, and what is really left."""
     explanation = (
-        f"{whose_data(settings)}. Noise in the certified head hides the trace of removals, up to a "
-        "limit. When a retrain is forced depends on the noise and gives some away: the certificate "
-        "is lost."
+        f"{whose_data(settings)}. Noise hides the trace of removals, up to a limit. The moment of "
+        "a forced retrain gives noise away: from the earliest such moment on, nothing is certified."
     )
     finding = certificate_finding(ledger, accounts)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
@@ -5006,10 +5007,12 @@ def reveals_finding(observed):
     """Do two versions of the head show who left, one by one, and how exactly?"""
     singles = [observed[kind, 1] for kind in SEQUENCES]
     if not all(closer_than_a_guess(people) for people in singles):
-        return "Two versions of a model do not always reveal who left"
+        return "Two versions of a model do not always reveal the data of who left"
 
     years = max(median_error(people, "found_", "age") for people in singles)
-    return f"Two versions of a model reveal who left: ages are typically {years:.1f} years off"
+    return (
+        f"Two versions of a model reveal the data of who left: age typically to {years:.1f} years"
+    )
 
 
 SEARCHED = {"age": AGES, "glucose": GLUCOSES}
@@ -5033,7 +5036,7 @@ def draw_revealed(ax, people, column):
     if len(people) > 0:
         found = median_error(people, "found_", column)
         guess = median_error(people, "guess_", column)
-        errors = f"median error: {found:.1f}\nof the guess: {guess:.1f}"
+        errors = f"median error: {found:.1f}\n(of guesses: {guess:.1f})"
     ax.set_xlabel(f"true {column} ({UNITS[column]})\n{errors}")
     ax.set(xlim=limits, ylim=limits)
     ax.locator_params(nbins=4)
