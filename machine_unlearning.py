@@ -4238,9 +4238,9 @@ FORGETTING = {
 # Requests seldom come in batches of 80. Here the same patients ask one after the other, and each
 # request is answered before the next one arrives.
 #
-# Every answer has one condition, retraining included: who asks next must not depend on the models
-# that were published before. Otherwise, the choice of those who leave can tell of somebody who has
-# left (Gupta et al., NeurIPS 2021, arXiv 2106.04378; Chourasia & Shah, ICML 2023, arXiv
+# One condition holds for every answer, retraining included: who asks next must not depend on the
+# models that were published before. Otherwise, the choice of those who leave can give away somebody
+# who left earlier (Gupta et al., NeurIPS 2021, arXiv 2106.04378; Chourasia & Shah, ICML 2023, arXiv
 # 2210.08911).
 
 # ---- SISA: an ensemble built for deletion -------------------------------------------------------
@@ -4303,8 +4303,8 @@ class Sisa:
                     del shard.stages[k + 1 :]  # stage k + 1 is the first that has seen slice k
         return self.train()
 
-    def retrained(self):
-        """Another ensemble, trained from the same initial weights on what is left of the shards."""
+    def target(self):
+        """Another ensemble: the same initial weights, retrained on what remains of the shards."""
         fresh = copy.copy(self)
         fresh.shards = [Shard(shard.slices, shard.stages[:1]) for shard in self.shards]
         return fresh.train()
@@ -4340,11 +4340,11 @@ class CertifiedHead:
     1. One version is seen, not two: they have the same noise, and in their difference it cancels.
     2. Nobody leaves because of what an earlier version has shown.
     3. The noise does not decide when to retrain. Here it does: spent is computed from w, and w
-       depends on b. With seed 42, the clinic's first retrain is forced at request 45 to 57,
-       depending on b. So a head that is not retrained by request 50 cannot have just any noise,
-       as the proof assumes: much of it is ruled out, and w tells of that. The promise holds as
-       long as practically no noise would have forced a retrain. A remedy is to fix the retrains
-       before the noise is drawn.
+       depends on b. With seed 42, the clinic's first retrain is forced at about request 45 to
+       59, over 1,600 noises. If a head reaches request 50 without a retrain, every noise that
+       would have forced one by then is ruled out. The proof assumes that none is. So the promise
+       holds only while practically no noise would have forced a retrain. A remedy is to fix the
+       retrains before the noise is drawn.
     """
 
     EPSILON = 1.0
@@ -4402,14 +4402,14 @@ class CertifiedHead:
         self.spent = self.residual(rows)
         return self
 
-    def remove(self, leavers, left, rng):
+    def remove(self, leavers, remaining, rng):
         """A new head without the leavers: one Newton step or, where it costs too much, a retrain.
 
-        left: the rows that stay.
+        leavers and remaining are Rows.
         """
-        # At w, the gradient of all rows and the noise add up to nearly 0. Without the leavers,
-        # minus their part is left, and one Newton step removes most of it
-        V = self.signed_features(left)
+        # At w, gradient(all rows) + b is nearly 0. So gradient(remaining) + b is nearly
+        # -gradient(leavers); one Newton step on the remaining rows cancels most of it
+        V = self.signed_features(remaining)
         g = -self.gradient(self.signed_features(leavers))
         step = -np.linalg.solve(self.hessian(V), g)
         spent = self.spent + self.largest_trace(V, step)
@@ -4417,7 +4417,7 @@ class CertifiedHead:
         head = copy.copy(self)
         head.was_retrained = spent > self.allowed
         if head.was_retrained:
-            head.fit(left, self.draw_noise(rng))
+            head.fit(remaining, self.draw_noise(rng))
         else:
             head.w = self.w + step
             head.spent = spent
@@ -4428,15 +4428,17 @@ class CertifiedHead:
 
         There would be none if the Hessian stayed the same along the step. It changes, because
         p (1 - p) of a row x changes by up to GAMMA |x.step|, which is at most GAMMA |step|, since
-        |x| <= 1. So the trace is at most |V| GAMMA |step| |V step|. Integrated along the step it is
-        even half of that; the paper leaves this out, and so does this.
+        |x| <= 1. The trace is V' D V step, where the diagonal matrix D holds the change of
+        p (1 - p) of each row, averaged along the step; |V| is the largest singular value. So the
+        trace is at most |V| GAMMA |step| |V step|. The average is even at most half of the largest
+        change; the paper does not use this, and neither does this script.
         """
         norm = np.linalg.norm
         return self.GAMMA * norm(V, 2) * norm(step) * norm(V @ step)
 
-    def retrained(self, left):
-        """A head trained on the rows that are left, with the same noise."""
-        return copy.copy(self).fit(left, self.b)
+    def target(self, remaining):
+        """Another head, retrained on the remaining rows with the same noise."""
+        return copy.copy(self).fit(remaining, self.b)
 
     def predict_proba(self, X):
         """Probabilities (n, 2) of healthy and diabetic for X (n, d)."""
@@ -4464,7 +4466,7 @@ class Entry(NamedTuple):
     spent: float = np.nan
     allowed: float = np.nan
     residual: float = np.nan
-    retrained: float = np.nan  # 1 if the budget has forced a retrain, or 0
+    retrained: float = np.nan  # 1 if a retrain was forced, or 0
 
 
 def one_by_one(kind, settings):
@@ -4476,10 +4478,10 @@ def one_by_one(kind, settings):
     request_rows = make_request(kind, settings)
     forget = request_rows.forget
     retain = request_rows.retain
-    everybody = stack(forget, retain)
+    everybody = stack(forget, retain)  # those who ask come first, in the order of asking
     rng = np.random.RandomState([settings.seed, KINDS.index(kind), 0])
 
-    # Retraining starts anew at each request, the three others from a model of everybody
+    # The two retrainings start anew at each request, the three shortcuts from a model of everybody
     sisa = Sisa(everybody, settings, rng)
     newton_model = train_by_newton(everybody, settings, rng)
     head = CertifiedHead(everybody, settings, rng)
@@ -4491,39 +4493,39 @@ def one_by_one(kind, settings):
     heads = [head]
     for asked in range(1, len(forget.y) + 1):
         leaver = everybody.at(slice(asked - 1, asked))
-        left = everybody.at(slice(asked, None))
+        remaining = everybody.at(slice(asked, None))
 
-        # Each strategy answers
+        # The shortcuts go on from their own answer to the request before
         seconds = {}
-        full_retrained, seconds[RETRAIN] = answer(train_by_descent, left, settings)
+        full_retrained, seconds[RETRAIN] = answer(train_by_descent, remaining, settings)
         sisa, seconds[SISA] = answer(sisa.remove, asked - 1)
-        newton_retrained, seconds[NEWTON_RETRAIN] = answer(train_by_newton, left, settings)
-        request = Request(newton_model, left, leaver, settings)
-        newton_model, seconds[NEWTON] = answer(newton, request)
-        head, seconds[HEAD] = answer(head.remove, leaver, left)
+        newton_retrained, seconds[NEWTON_RETRAIN] = answer(train_by_newton, remaining, settings)
+        to_newton = Request(newton_model, remaining, leaver, settings)
+        newton_model, seconds[NEWTON] = answer(newton, to_newton)
+        head, seconds[HEAD] = answer(head.remove, leaver, remaining)
         heads.append(head)
 
         # How far is each one from its target, a model of its own kind that is retrained now?
         gone = forget.X[:asked]
-        another = train_by_newton(left, settings, rng)
+        another_newton = train_by_newton(remaining, settings, rng)
         gaps = {
-            NEWTON_RETRAIN: gap_to_retrained(newton_retrained, another, gone),
+            NEWTON_RETRAIN: gap_to_retrained(newton_retrained, another_newton, gone),
             NEWTON: gap_to_retrained(newton_model, newton_retrained, gone),
-            HEAD: gap_to_retrained(head, head.retrained(left), gone),
+            HEAD: gap_to_retrained(head, head.target(remaining), gone),
         }
         if asked % 4 == 0:  # these two are checked less often, since their targets take long
-            another = train_by_descent(left, settings, rng)
-            gaps[RETRAIN] = gap_to_retrained(full_retrained, another, gone)
-            gaps[SISA] = gap_to_retrained(sisa, sisa.retrained(), gone)
+            another_descent = train_by_descent(remaining, settings, rng)
+            gaps[RETRAIN] = gap_to_retrained(full_retrained, another_descent, gone)
+            gaps[SISA] = gap_to_retrained(sisa, sisa.target(), gone)
 
-        # Note it down
+        # An entry per strategy; only the head has a certificate to audit
         for name in STRATEGIES:
             entry = Entry(kind, name, asked, seconds[name], gaps.get(name, np.nan))
             if name == HEAD:
                 entry = entry._replace(
                     spent=head.spent,
                     allowed=head.allowed,
-                    residual=head.residual(left),
+                    residual=head.residual(remaining),
                     retrained=int(head.was_retrained),
                 )
             entries.append(entry)
@@ -4563,51 +4565,52 @@ def summarise_ledger(ledger):
 
 
 def try_other_noise(kind, settings, head, n_others=20):
-    """The account of a head after the same requests, had it been trained with other noise.
+    """How much of its limit the head would have spent, had it been trained with other noise.
 
-    A list with an array per noise: spent, in shares of allowed, before all requests and after each
-    one. If a request forces a retrain, the array ends before it.
+    An array per noise: spent / allowed, before all requests and after each one. If a request forces
+    a retrain, the array ends before it.
     """
     request_rows = make_request(kind, settings)
     n_asked = len(request_rows.forget.y)
-    everybody = stack(request_rows.forget, request_rows.retain)
+    everybody = stack(request_rows.forget, request_rows.retain)  # those who ask come first
+    # 98 here and 99 in observe: random numbers of their own, apart from those of any KINDS
     rng = np.random.RandomState([settings.seed, 98])
 
-    accounts = []
+    other_shares = []
     for _ in range(n_others):
         other = copy.copy(head).fit(everybody, head.draw_noise(rng))
         shares = [0]
         for asked in range(1, n_asked + 1):
             leaver = everybody.at(slice(asked - 1, asked))
-            left = everybody.at(slice(asked, None))
-            other = other.remove(leaver, left, rng)
+            remaining = everybody.at(slice(asked, None))
+            other = other.remove(leaver, remaining, rng)
             if other.was_retrained:
                 break
             shares.append(other.spent / other.allowed)
-        accounts.append(np.array(shares))
-    return accounts
+        other_shares.append(np.array(shares))
+    return other_shares
 
 
 class Certificate(NamedTuple):
     """What a sequence of removals has cost a certified head."""
 
     forced: list  # the requests at which a retrain was forced
-    n_within: int  # removals within the budget
+    n_within: int  # removals within the limit
     largest_share: float  # largest residual / spent of these; NaN if n_within is 0
     n_certified: int  # removals before the first at which some noise forces a retrain
 
 
-def check_certificate(ledger, accounts, kind):
-    """The Certificate of a kind of request; accounts, by kind, are those of try_other_noise."""
-    head = ledger[(ledger.request == kind) & (ledger.method == HEAD)]
-    forced = list(head.asked[head.retrained == 1])
-    within = head[head.retrained == 0]
-    shares = within.residual / within.spent
+def check_certificate(ledger, other_shares, kind):
+    """The Certificate of a kind of request; other_shares[kind] is what try_other_noise returns."""
+    entries = ledger[(ledger.request == kind) & (ledger.method == HEAD)]
+    forced = list(entries.asked[entries.retrained == 1])
+    within = entries[entries.retrained == 0]
+    measured = within.residual / within.spent
 
     # How many removals does each noise hide, until it forces a retrain?
-    n_hidden = [len(spent) - 1 for spent in accounts[kind]]  # 1: before the first request
-    n_hidden.append(forced[0] - 1 if forced else len(head))  # the head's own noise
-    return Certificate(forced, len(within), shares.max(), min(n_hidden))
+    n_hidden = [len(shares) - 1 for shares in other_shares[kind]]  # minus the value before them
+    n_hidden.append(forced[0] - 1 if forced else len(entries))  # the head's own noise
+    return Certificate(forced, len(within), measured.max(), min(n_hidden))
 
 
 # ---- What a removal gives away ------------------------------------------------------------------
@@ -4618,19 +4621,19 @@ def check_certificate(ledger, accounts, kind):
 # The observer has public rows: other people than the hospital's, but as many of each kind as the
 # hospital has left. The guess to compare with sees no head, but the same public rows.
 #
-# What defeats this observer: to publish one version only, or new noise for each version. But new
-# noise means a retrain each time, and the mean of many such versions has hardly any noise. With
-# several leavers between two versions, the observer finds them less well.
+# Two things defeat this observer: publishing only one version, or drawing new noise for each. But
+# new noise means a retrain each time, and the mean of many such versions has hardly any noise. With
+# several leavers between two versions, the observer finds them less accurately.
 
 # Leavers between two versions if only every fifth version is published. For random patients this
-# blurs what is revealed; of a clinic's, two versions then tell little more than a guess, or less
+# blurs what is revealed; of a clinic's, two versions then tell no more than a guess, with seed 42
 BATCH = 5
 AGES = np.arange(101)  # where the observer searches, in years
 GLUCOSES = np.arange(40, 221)  # in mg/dL
 
 
 def possible_patients():
-    """Whoever may have left: a row for each age, glucose and diagnosis."""
+    """Everybody who might have left: a row for each age, glucose and diagnosis."""
     ages, glucoses, diagnoses = np.meshgrid(AGES, GLUCOSES, [0, 1], indexing="ij")
     people = np.column_stack([ages.ravel(), glucoses.ravel()])
     return Rows((people - MEANS) / DEVIATIONS, diagnoses.ravel())
@@ -4656,7 +4659,7 @@ def recover(before, after, public, n_leavers):
     moves = np.linalg.solve(H, gradients.T).T  # (N, h)
 
     # Choose the move that is nearest to what the others leave unexplained
-    n_choices = 3 * n_leavers if n_leavers > 1 else 1  # one without others is chosen once
+    n_choices = 3 * n_leavers if n_leavers > 1 else 1  # a single one would only be chosen again
     unexplained = after.w - before.w
     chosen = []
     for _ in range(n_choices):
@@ -4674,9 +4677,10 @@ def recover(before, after, public, n_leavers):
 def guess_leavers(similar, n_leavers, rng):
     """Who has left, guessed without a head, from people who are like those who leave.
 
-    One leaver is guessed to be average, which has the smallest errors. Several are guessed as that
-    many of the similar people: since the guess is then matched with the leavers, different people
-    have smaller errors than as many averages.
+    A single leaver is guessed to be average. That has the smallest mean squared error, though not
+    always the smallest median error, which the page reports. For several leavers, as many similar
+    people are drawn. Each is then matched with the leaver it fits best, which gives smaller errors
+    than repeating the average.
     """
     drawn = rng.choice(len(similar.y), n_leavers, replace=False)
     guess = similar.at(drawn)
@@ -4692,7 +4696,9 @@ def matched(rows, leavers):
     return rows.at(order)
 
 
-OBSERVED = [  # columns of what the observer achieves; a diagnosis is 1 if diabetic
+# Columns of what the observer achieves; a diagnosis is 1 if diabetic. That of a guess is nowhere
+# shown, since an average of people has none
+OBSERVED = [
     "age", "glucose", "diagnosis",
     "found_age", "found_glucose", "found_diagnosis",
     "guess_age", "guess_glucose", "guess_diagnosis",
@@ -4724,8 +4730,8 @@ def observe(kind, settings, heads, n_leavers):
             continue
 
         leavers = forget.at(slice(start, end))
-        public_left = public.at(slice(end, None))  # as many of each kind as the hospital has
-        found = recover(heads[start], heads[end], public_left, n_leavers)
+        public_rows = public.at(slice(end, None))  # as many of each kind as the hospital has
+        found = recover(heads[start], heads[end], public_rows, n_leavers)
         guess = guess_leavers(like_forget, n_leavers, rng)
 
         # A row per leaver, with all three side by side
@@ -4746,17 +4752,20 @@ def median_error(observed, prefix, column):
 
 
 def closer_than_a_guess(observed):
-    """Do two versions of the head say more about who left than a guess does, age and glucose?"""
+    """Is the observer closer than the guess, in both age and glucose?"""
     for column in ("age", "glucose"):
         found = median_error(observed, "found_", column)
         guess = median_error(observed, "guess_", column)
-        if not found < guess:  # nor if nobody was observed
+        if not found < guess:  # also if nobody was observed: both are NaN then
             return False
     return True
 
 
 def run_sequence(kind, settings):
-    """A kind of request: (ledger, {leavers at a time: whom the observer finds}, other accounts)."""
+    """One kind of request: (ledger, observed, shares).
+
+    observed[n_leavers] is what observe returns, shares what try_other_noise returns.
+    """
     ledger, heads = one_by_one(kind, settings)
     observed = {}
     for n_leavers in (1, BATCH):
@@ -4765,9 +4774,9 @@ def run_sequence(kind, settings):
 
 
 def run_sequences(settings):
-    """Both kinds: (ledger, {(kind, leavers at a time): whom the observer finds}, {kind: accounts}).
+    """Both kinds of request, in parallel: (ledger, observed, other_shares).
 
-    accounts: of the head with other noise, see try_other_noise.
+    observed[kind, n_leavers] is what observe returns, other_shares[kind] what try_other_noise does.
     """
     start = time.perf_counter()
     cases = [(kind, settings) for kind in SEQUENCES]
@@ -4776,13 +4785,13 @@ def run_sequences(settings):
 
     ledgers = []
     observed = {}
-    accounts = {}
-    for kind, (ledger, by_n_leavers, accounts_of_kind) in zip(SEQUENCES, results):
+    other_shares = {}
+    for kind, (ledger, by_n_leavers, shares) in zip(SEQUENCES, results):
         ledgers.append(ledger)
-        accounts[kind] = accounts_of_kind
+        other_shares[kind] = shares
         for n_leavers, people in by_n_leavers.items():
             observed[kind, n_leavers] = people
-    return pd.concat(ledgers, ignore_index=True), observed, accounts
+    return pd.concat(ledgers, ignore_index=True), observed, other_shares
 
 
 # ---- How the sequence is shown ------------------------------------------------------------------
@@ -4830,13 +4839,13 @@ def sequential_finding(summary):
     n_off = shortcuts.off_target.groupby("method").sum()
     off = list(n_off.index[n_off > 0])
 
-    verdict = f"{len(off)} of {len(SHORTCUTS)} are at times off target"
+    verdict = f"{len(off)} of {len(SHORTCUTS)} go off target"
     if not off:
         verdict = "all stay on target"
     elif len(off) == 1:
         name = "the head" if off == [HEAD] else off[0]
-        verdict = f"only {name} is ever off target"
-    return f"Shortcuts take {times} of retraining's time; {verdict}"
+        verdict = f"only {name} goes off target"
+    return f"Shortcuts take {times} of {RETRAIN}'s time; {verdict}"
 
 
 def draw_times(ax, time, names):
@@ -4849,9 +4858,10 @@ def draw_times(ax, time, names):
     ax.barh(range(len(names)), longest[names], height=0.6, color=PALE)
     name_rows(ax, pd.Series(words))
     for text in ax.texts:
-        text.set_color(INK)
+        text.set_color(INK)  # undo the colours of name_rows
     ax.set_xlim(0, longest.max())
     ax.set_ylim(len(names) - 0.5, -0.5)  # as tall as the grid beside it
+    # A caption above the bars, centred; not a position
     ax.set_xticks([longest.max() / 2], ["bars: the upper end"])
     ax.tick_params(axis="x", length=0, labelbottom=False, labeltop=True)
     ax.spines["bottom"].set_visible(False)
@@ -4865,19 +4875,18 @@ def draw_times(ax, time, names):
 
 
 def off_target_column(heading, summary, names):
-    """In how many checks a shortcut is off target; of retraining, how often two models differ."""
+    """In how many checks a shortcut is off target; for a retraining, how often two of it differ."""
     words = []
-    tints = []  # of VERDICTS
+    tints = []  # positions in the colormap VERDICTS: 0 green, 0.5 neutral, 1 red
     for name in names:
         n_off = summary.off_target[name]
-        n_checks = f"{n_off} of {summary.measured[name]} checks"
+        in_checks = f"{n_off} of {summary.measured[name]} checks"
         if name in TRAINING:
-            words.append(
-                f"two retrains differ\nin {n_checks}" if n_off > 0 else "two retrains agree"
-            )
+            differ = f"two retrains differ\nin {in_checks}"
+            words.append(differ if n_off > 0 else "two retrains agree\nto 1 point")
             tints.append(0.5)
         else:
-            words.append(n_checks if n_off > 0 else "never")
+            words.append(in_checks if n_off > 0 else "never")
             tints.append(float(n_off > 0))
     return Column(heading, words, tints)
 
@@ -4911,11 +4920,11 @@ def sequential_figure(summary, settings):
     return fig
 
 
-def certificate_finding(ledger, accounts):
-    """How many removals of either kind does the noise hide, whatever noise was tried?"""
+def certificate_finding(ledger, other_shares):
+    """How many removals of each kind are hidden by every noise tried?"""
     n_removals = ledger.asked.max()
-    n_random = check_certificate(ledger, accounts, RANDOM).n_certified
-    n_clinic = check_certificate(ledger, accounts, CLINIC).n_certified
+    n_random = check_certificate(ledger, other_shares, RANDOM).n_certified
+    n_clinic = check_certificate(ledger, other_shares, CLINIC).n_certified
 
     # At most, since noise that was not tried may hide fewer
     if n_random == n_removals == n_clinic:
@@ -4929,36 +4938,37 @@ def certificate_finding(ledger, accounts):
     return f"Noise can hide {hidden}"
 
 
-def draw_budget(ax, entries, accounts, n_certified):
-    """What is spent and what is really left, in shares of the limit.
+def draw_spent(ax, entries, other_shares, n_certified):
+    """What is spent, and the trace that is measured, in shares of the limit.
 
-    entries: the head's in the ledger; accounts: what it would have spent with other noise.
+    entries are the head's in the ledger; other_shares is what try_other_noise returns.
     """
     n_removals = len(entries)
     limit = entries.allowed.iloc[0]
     ax.axhline(1, color=INK, linewidth=1.8)
 
-    # The account begins with nothing spent, and anew at each retrain
-    start = pd.DataFrame({"spent": 0.0, "residual": 0.0, "retrained": 0}, index=[0])
-    account = pd.concat([start, entries.set_index("asked")[list(start)]])
-    n_retrains = account.retrained.cumsum()
-    for _, part in account.groupby(n_retrains):
+    # At first nothing is spent, and after each retrain nothing again
+    columns = ["spent", "residual", "retrained"]
+    start = pd.DataFrame(0.0, index=[0], columns=columns)
+    by_asked = pd.concat([start, entries.set_index("asked")[columns]])
+    n_retrains = by_asked.retrained.cumsum()
+    for _, part in by_asked.groupby(n_retrains):
         ax.plot(part.spent / limit, color=PURPLE, linewidth=2.5, label="trace, at worst")
         ax.plot(part.residual / limit, color=GREY, linewidth=2, label="trace, measured")
 
     # Retrains, where the next removal would have crossed the limit
-    forced = account.index[account.retrained == 1]
-    for request in forced:
-        ends = [account.spent[request - 1] / limit, 1]
-        ax.plot([request - 1, request], ends, color=PURPLE, linewidth=1.5, linestyle=":")
-    look = {"marker": "v", "s": 90, "color": RED, "zorder": 3}
+    forced = by_asked.index[by_asked.retrained == 1]
+    for asked in forced:
+        ends = [by_asked.spent[asked - 1] / limit, 1]
+        ax.plot([asked - 1, asked], ends, color=PURPLE, linewidth=1.5, linestyle=":")
+    look = {"marker": "v", "s": 90, "color": RED, "zorder": 3, "clip_on": False}
     ax.scatter(forced, np.ones(len(forced)), label="retrain forced", **look)
 
     # With other noise, until a retrain is forced
     look = {"color": PURPLE, "linewidth": 0.8, "alpha": 0.4, "zorder": 1}
-    for shares in accounts:
+    for shares in other_shares:
         was_forced = len(shares) <= n_removals
-        line = np.append(shares, 1) if was_forced else shares
+        line = np.append(shares, 1) if was_forced else shares  # to the limit, where it was forced
         ax.plot(line, label="at worst, with other noise", **look)
 
     # Where the certificate ends, in words if there is room for them
@@ -4971,19 +4981,19 @@ def draw_budget(ax, entries, accounts, n_certified):
 
 
 @in_our_style()
-def certificate_figure(ledger, accounts, settings):
-    """For either kind of request: what is spent of the head's budget, and what is really left."""
+def certificate_figure(ledger, other_shares, settings):
+    """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
         f"{whose_data(settings)}. Noise hides the trace of removals, up to a limit. The moment of "
         "a forced retrain gives noise away: from the earliest such moment on, nothing is certified."
     )
-    finding = certificate_finding(ledger, accounts)
+    finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
 
     for kind, ax in zip(SEQUENCES, axes):
         entries = ledger[(ledger.request == kind) & (ledger.method == HEAD)]
-        certificate = check_certificate(ledger, accounts, kind)
-        draw_budget(ax, entries, accounts[kind], certificate.n_certified)
+        certificate = check_certificate(ledger, other_shares, kind)
+        draw_spent(ax, entries, other_shares[kind], certificate.n_certified)
         who = SEQUENCES[kind].capitalize()
         ax.set_title(f"{who}: {how_many(len(certificate.forced), 'forced retrain')}")
         ax.set_xlabel("patients removed")
@@ -5004,7 +5014,7 @@ def certificate_figure(ledger, accounts, settings):
 
 
 def reveals_finding(observed):
-    """Do two versions of the head show who left, one by one, and how exactly?"""
+    """Do two versions of the head show who left, one by one, and how precisely?"""
     singles = [observed[kind, 1] for kind in SEQUENCES]
     if not all(closer_than_a_guess(people) for people in singles):
         return "Two versions of a model do not always reveal the data of who left"
@@ -5023,7 +5033,7 @@ GUESSED = "guess: the average of similar people"
 
 
 def draw_revealed(ax, people, column):
-    """Age or glucose of all who left: the true one across, the computed and the guessed one up."""
+    """Age or glucose of all who left: true values on the x axis, computed and guessed on the y."""
     truth = people[column]
     limits = (SEARCHED[column][0], SEARCHED[column][-1])
     ax.plot(limits, limits, color=GREY, linewidth=0.8, zorder=1, label="the truth")
@@ -5081,11 +5091,11 @@ CERTIFICATE_LEGEND = """
 The head is the last layer of a network. Noise, a random vector, is drawn once,
 before training, to hide the trace of removals.
 certified  at most: removals before this noise, or one of {} others, forces a
-           retrain. Later, a head that was not retrained cannot have just any
-           noise, as the certificate assumes
+           retrain. Later, the absence of a retrain rules out some noise; the
+           certificate assumes that none is ruled out
 within     removals that did not exceed the limit; a retrain starts at 0 again
 forced     retrains, where a removal would have exceeded it
-left       the trace that was measured, in % of the trace at worst; the largest
+measured   the trace, in % of the trace at worst; the largest
 """
 
 OBSERVER_LEGEND = """
@@ -5099,7 +5109,7 @@ and the average of many versions has hardly any noise.
 
 
 def strategies_table(summary):
-    """The strategies in words."""
+    """A row per strategy, with the columns of STRATEGIES_LEGEND for each kind of request."""
     columns = {}
     for kind in SEQUENCES:
         part = summary.loc[kind]
@@ -5107,37 +5117,37 @@ def strategies_table(summary):
         columns[kind, "gap"] = part.largest_gap.map(in_points)
         columns[kind, "other"] = part.elsewhere
         columns[kind, "off"] = part.off_target
-        columns["", "of"] = part.measured  # the same for both kinds
+    columns["", "of"] = summary.loc[RANDOM].measured  # the same for both kinds
     return pd.DataFrame(columns).rename_axis(None)
 
 
-def certificate_table(ledger, accounts):
-    """The certificate in words."""
+def certificate_table(ledger, other_shares):
+    """A row per kind of request, with the columns of CERTIFICATE_LEGEND."""
     n_removals = ledger.asked.max()
     rows = {}
     for kind in SEQUENCES:
-        certificate = check_certificate(ledger, accounts, kind)
+        certificate = check_certificate(ledger, other_shares, kind)
         forced = "none"
         if certificate.forced:
             forced = f"{len(certificate.forced)}, the first at request {certificate.forced[0]}"
-        left = "-"
+        measured = "-"
         if certificate.n_within > 0:
-            left = percent(certificate.largest_share, 0)
+            measured = percent(certificate.largest_share, 0)
         rows[kind] = {
             "certified": f"{certificate.n_certified} of {n_removals}",
             "within": certificate.n_within,
             "forced": forced,
-            "left": left,
+            "measured": measured,
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def observer_table(observed):
-    """What the observer finds, in words."""
+    """A row per kind of request and batch, with the columns of OBSERVER_LEGEND."""
     rows = {}
     for (kind, n_leavers), people in observed.items():
         row = {"found": "nobody", "diagnosis": "-", "guess": "-"}
-        if len(people) > 0:  # not all removals had fresh noise
+        if len(people) > 0:  # nobody is observed if a retrain lies between every two versions
             n_right = (people.diagnosis == people.found_diagnosis).sum()
             row["found"] = errors_in_words(people, "found_")
             row["diagnosis"] = f"{n_right} of {len(people)}"
@@ -5153,21 +5163,21 @@ def errors_in_words(people, prefix):
     return f"{years:.1f} / {mg:.1f}"
 
 
-def sequential_page(ledger, summary, observed, accounts):
+def sequential_page(ledger, summary, observed, other_shares):
     """One by one in three tables: the strategies, the certificate, and what it does not cover."""
     findings = [
         sequential_finding(summary),
-        certificate_finding(ledger, accounts),
+        certificate_finding(ledger, other_shares),
         reveals_finding(observed),
     ]
     headline = wrapped(". ".join(findings) + ".")
-    n_others = len(accounts[RANDOM])
+    n_others = len(other_shares[RANDOM])
     return "\n".join([
         headline,
         "",
         strategies_table(summary).to_string(),
         STRATEGIES_LEGEND,
-        certificate_table(ledger, accounts).to_string(),
+        certificate_table(ledger, other_shares).to_string(),
         CERTIFICATE_LEGEND.format(n_others),
         observer_table(observed).to_string(),
         OBSERVER_LEGEND.rstrip(),
@@ -5177,14 +5187,14 @@ def sequential_page(ledger, summary, observed, accounts):
 def sequential(settings):
     """The same patients ask one by one; five strategies, and what a removal gives away."""
     make_request(RANDOM, settings)  # raises SettingsError before the work
-    ledger, observed, accounts = run_sequences(settings)
+    ledger, observed, other_shares = run_sequences(settings)
     summary = summarise_ledger(ledger)
     figures = {
         "sequential_requests.png": sequential_figure(summary, settings),
-        "certificate_budget.png": certificate_figure(ledger, accounts, settings),
+        "certificate_budget.png": certificate_figure(ledger, other_shares, settings),
         "removal_reveals.png": reveals_figure(observed, settings),
     }
-    page = sequential_page(ledger, summary, observed, accounts)
+    page = sequential_page(ledger, summary, observed, other_shares)
     table = ledger.set_index(["request", "method", "asked"])
     return Output(page, table, figures)
 
@@ -5243,12 +5253,13 @@ def say(text, end="\n"):
         print(text, end=end, flush=True)
     except OSError as error:
         # What could not be written is still in a buffer, which Python writes again when it ends.
-        # That must not fail, too: from now on, all output goes nowhere
+        # That second attempt must not fail either: from now on, all output goes nowhere
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
 
         reader_is_gone = error.errno in (errno.EPIPE, errno.EINVAL)  # the latter on Windows
         if not reader_is_gone:
+            # main prints "the page" in place of a file name
             raise OSError(error.errno, error.strerror, "the page") from error
 
 
@@ -5330,7 +5341,7 @@ def parse(argv):
     try:
         given = vars(parser.parse_args(argv))
     except SystemExit:  # argparse has said what there is to say, perhaps a long --help
-        say("", end="")  # flush it
+        say("", end="")  # flush now: if the reader is gone (--help | head), say deals with it
         raise
 
     experiment = given.pop("experiment")
@@ -5415,18 +5426,27 @@ def written_beside(path):
 
 
 def write_figure(figure, path, settings):
-    """Write a figure or a film."""
+    """Write a figure, or a film, which is a GIF whatever --format says; returns its path."""
+    # Not isinstance: Part 2, with Film, may have been deleted
     is_film = not hasattr(figure, "savefig")
+    if not is_film:
+        path = path.with_suffix("." + settings.format)
+
     with written_beside(path) as temporary:
         if is_film:
             figure.save(temporary)
         else:
             options = SAVING[settings.format]
             figure.savefig(temporary, format=settings.format, dpi=settings.dpi, **options)
+    return path
 
 
 def write_table(table, path):
-    """Write a table as CSV. A device cannot be renamed, so it is written to directly."""
+    """Write a table as CSV.
+
+    Renaming a file onto a device such as /dev/null would replace it, so a device is written to
+    directly.
+    """
     if path.exists() and not path.is_file():
         table.to_csv(path)
         return
@@ -5448,18 +5468,14 @@ def run(experiment, settings):
         say("")
         say(wrapped(how_it_was_made(experiment, settings)))
 
-    # Figures. A film is a GIF in any format
     written = []
     for name, figure in output.figures.items():
-        path = folder / name
-        if hasattr(figure, "savefig"):
-            path = path.with_suffix("." + settings.format)
-        write_figure(figure, path, settings)
+        path = write_figure(figure, folder / name, settings)
         written.append(path)
 
-    # The table
     if csv is not None:
-        if settings.csv == "/dev/stdout":  # opened once more, it would overwrite the page in a file
+        if settings.csv == "/dev/stdout":
+            # With "> file", opening it again would truncate the file, and lose the page
             say(output.table.to_csv(), end="")
         else:
             write_table(output.table, csv)
@@ -5504,6 +5520,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    if hasattr(sys.stdout, "reconfigure"):  # an IDE's output may have less to offer
+    # An IDE may replace stdout by an object without this method
+    if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a console may lack a folder's letters
     sys.exit(main())
