@@ -4386,7 +4386,7 @@ class CertifiedHead:
         return (V.T * (p * (1 - p))) @ V + self.LAMBDA * len(V) * np.eye(len(self.w))
 
     def residual(self, rows):
-        """Norm of the trace that is really there: 0 if trained on exactly these rows."""
+        """The norm of the measured trace: 0 if trained on exactly these rows."""
         V = self.signed_features(rows)
         return np.linalg.norm(self.gradient(V) + self.b)
 
@@ -4430,8 +4430,8 @@ class CertifiedHead:
         p (1 - p) of a row x changes by up to GAMMA |x.step|, which is at most GAMMA |step|, since
         |x| <= 1. The trace is V' D V step, where the diagonal matrix D holds the change of
         p (1 - p) of each row, averaged along the step; |V| is the largest singular value. So the
-        trace is at most |V| GAMMA |step| |V step|. The average is even at most half of the largest
-        change; the paper does not use this, and neither does this script.
+        trace is at most |V| GAMMA |step| |V step|. It is even at most half of that, as the change
+        begins at 0 and grows along the step. The paper does not use this, and neither do we.
         """
         norm = np.linalg.norm
         return self.GAMMA * norm(V, 2) * norm(step) * norm(V @ step)
@@ -4618,8 +4618,8 @@ def check_certificate(ledger, other_shares, kind):
 # Here somebody holds two, from before and after a removal, and computes who has left. Both have the
 # same noise, so it cancels in their difference. Bertran et al., NeurIPS 2024, arXiv 2405.20272.
 #
-# The observer has public rows: other people than the hospital's, but as many of each kind as the
-# hospital has left. The guess to compare with sees no head, but the same public rows.
+# The observer has public rows: other people than the hospital's, but as many of each kind as remain
+# there. The guess to compare with sees no head, but the same public rows.
 #
 # Two things defeat this observer: publishing only one version, or drawing new noise for each. But
 # new noise means a retrain each time, and the mean of many such versions has hardly any noise. With
@@ -4730,7 +4730,7 @@ def observe(kind, settings, heads, n_leavers):
             continue
 
         leavers = forget.at(slice(start, end))
-        public_rows = public.at(slice(end, None))  # as many of each kind as the hospital has
+        public_rows = public.at(slice(end, None))  # as many of each kind as remain
         found = recover(heads[start], heads[end], public_rows, n_leavers)
         guess = guess_leavers(like_forget, n_leavers, rng)
 
@@ -4861,6 +4861,7 @@ def draw_times(ax, time, names):
         text.set_color(INK)  # undo the colours of name_rows
     ax.set_xlim(0, longest.max())
     ax.set_ylim(len(names) - 0.5, -0.5)  # as tall as the grid beside it
+
     # A caption above the bars, centred; not a position
     ax.set_xticks([longest.max() / 2], ["bars: the upper end"])
     ax.tick_params(axis="x", length=0, labelbottom=False, labeltop=True)
@@ -4875,7 +4876,7 @@ def draw_times(ax, time, names):
 
 
 def off_target_column(heading, summary, names):
-    """In how many checks a shortcut is off target; for a retraining, how often two of it differ."""
+    """In how many checks a shortcut is off target; for a retraining, how often two runs differ."""
     words = []
     tints = []  # positions in the colormap VERDICTS: 0 green, 0.5 neutral, 1 red
     for name in names:
