@@ -3141,7 +3141,7 @@ def neg_grad_plus(request, rng):
 def fine_tune(request, rng):
     """Continue training on the retain set alone, 50 epochs, and hope that the rest fades."""
     model = copy.deepcopy(request.original)
-    return model.descend(request.retain.X, request.retain.y, 50)  # 1/8 of 400
+    return model.descend(request.retain.X, request.retain.y, 50)  # an eighth of 400, the default
 
 
 def rewind(request, rng):
@@ -3162,7 +3162,7 @@ def rewind(request, rng):
 # order and the signs of hidden units; optima_apart, below, checks this), and a method that really
 # arrives, as 400 epochs of descent do not.
 #
-# With the default settings and 40 seeds, Newton's method arrives in 3 to 34 steps. It fits a bowl
+# Newton's method arrives in a few steps. It fits a bowl
 # to the objective, with its slope and its curvature, and jumps to the bottom of the bowl:
 #
 #     w <- w - H^-1 g        g (P,) gradient and H (P, P) Hessian of the objective
@@ -3178,8 +3178,8 @@ def gradient_and_hessian(model, X, y):
     row, the loss has the derivative p - y with respect to its logit, and p (1 - p) as the second
     derivative. With e = (p - y) / n, since the objective is a mean,
 
-        g = J'e + l2 w
-        H = J'diag(p (1 - p) / n) J + l2 I + sum over rows of e d2z/dw dw'
+        g = J^T e + l2 w
+        H = J^T diag(p (1 - p) / n) J + l2 I + sum over rows of e d2z/dw dw^T
 
     For J, take one hidden unit: v are its weights for the inputs (a column of W1, then its b1), and
     c is its weight in W2. It adds c tanh(u) to the logit, where u = sum_i v_i x_i and x = 1 for the
@@ -3201,10 +3201,10 @@ def gradient_and_hessian(model, X, y):
     dz_dv = inputs[:, :, None] * (slope * W2)[:, None, :]  # (n, d + 1, h)
     J = np.column_stack([dz_dv.reshape(n, -1), A, np.ones(n)])  # (n, P)
 
-    # The gradient
     g = e @ J + model.l2 * model.weights_
 
-    # The Hessian. Each factor J gets half of the weight, as a root; so H is exactly symmetric
+    # The Hessian. The weight is split into root times root, a root for each J: a product M^T M is
+    # exactly symmetric
     weighted = np.sqrt(p * (1 - p) / n)[:, None] * J  # (n, P)
     H = weighted.T @ weighted + model.l2 * np.eye(len(g))
     H += bend_of_logits(inputs, A, W2, e)
@@ -3213,7 +3213,7 @@ def gradient_and_hessian(model, X, y):
 
 
 def bend_of_logits(inputs, A, W2, e):
-    """Sum over rows of e d2z/dw dw' (P, P), the last term of H; inputs (n, d + 1), e (n,).
+    """Sum over rows of e d2z/dw dw^T (P, P), the last term of H; inputs (n, d + 1), e (n,).
 
     Named as in gradient_and_hessian, a hidden unit has the second derivatives
 
@@ -3259,8 +3259,8 @@ def dampings(g, H):
     """How much damping to try: first none, then more and more, until a step is next to nothing."""
     yield 0.0
 
-    # The first one has the size of the smallest eigenvalue of H near an optimum. As a rule this is
-    # 1e-4. Where an optimum is almost flat it is far less, and 1e-4 would make the steps tiny
+    # Then from 1e-4 upwards. But where the slope vanishes, start no higher than the smallest
+    # eigenvalue of H: if an optimum is almost flat, 1e-4 is far more, and would make steps tiny
     first = 1e-4
     if np.linalg.norm(g) < 1e-6:
         smallest = np.linalg.eigvalsh(H)[0]
@@ -3269,7 +3269,7 @@ def dampings(g, H):
     damping = first
     while damping < 1e6:  # by then a step is a millionth of the gradient
         yield damping
-        damping = 3 * damping + first
+        damping = 3 * damping + first  # 1, 4, 13, 40, ... times the first
 
 
 def move_downhill(model, rows, g, H):
@@ -3300,13 +3300,13 @@ def to_canonical_form(model):
 
     Two networks at the same optimum are the same function, but not yet the same numbers. Their
     weights differ by 1e-14, where Newton's method stops, and in signs: with tanh, all weights of a
-    hidden unit can be flipped without effect. Rounding to 10 decimals hides the former, unless a
-    weight lies within 1e-14 of half-way between two rounded ones, which a few in 10,000 do. Only
-    the order of the units remains, and it says nothing where all units are copies of one.
+    hidden unit can be flipped without effect. Rounding to 10 decimals hides the differences of
+    1e-14, unless a weight lies that close to half-way between two rounded ones, as a few in 10,000
+    do. Only the order of the units remains, and it says nothing where all are copies of one.
 
-    The attacks below read 4 decimals and would see no difference anyway; this is for whoever reads
-    all of them. It is fair, since retrained models get the same treatment. In 90 runs it moved no
-    logit by more than 2e-9, and changed no prediction.
+    The attacks below read only 4 decimals, so they do not need this. It is for a reader who
+    compares the weights to the last decimal. It is fair, since retrained models get the same
+    treatment. In 90 runs it moved no logit by more than 2e-9, and changed no prediction.
     """
     model.weights_ = np.round(model.weights_, 10)
 
@@ -3322,7 +3322,8 @@ def go_to_optimum(model, rows):
 
     Warns (ConvergenceWarning) if it finds none; the model is then where the search has ended.
     """
-    for _ in range(200):  # 3 to 34 are needed, if there is one optimum
+    # With the default settings and 40 seeds, 3 to 34 steps are needed where there is one optimum
+    for _ in range(200):
         g, H = gradient_and_hessian(model, rows.X, rows.y)
         is_flat = np.linalg.norm(g) <= 1e-10
 
@@ -3333,8 +3334,8 @@ def go_to_optimum(model, rows):
                 to_canonical_form(model)
                 return model
 
-            # A saddle: no slope, but a direction in which H curves down. Pretend that there is a
-            # small slope along that direction, so that the next step takes it; either way is down
+            # A saddle: no slope, but a direction in which the objective curves down. Pretend that
+            # there is a small slope along it, so that the next step takes it; either way is down
             downwards = np.linalg.eigh(H).eigenvectors[:, 0]
             g = 1e-4 * downwards
 
@@ -3349,7 +3350,7 @@ def go_to_optimum(model, rows):
 def train_by_newton(rows, settings, rng):
     """New random weights, and from there to the optimum."""
     model = new_network(settings, rng, epochs=0)
-    model.fit(rows.X, rows.y)
+    model.fit(rows.X, rows.y)  # 0 epochs: draws the weights
     return go_to_optimum(model, rows)
 
 
@@ -3362,35 +3363,35 @@ def influence_function(request, rng):
     """A single Newton step on the retain set, with a Hessian from before the request.
 
     It estimates where retraining would end. L is the objective of all N rows, and w its optimum,
-    where the request starts. To remove m rows is to go from L, as eps grows from 0 to m / (N - m),
-    to
+    where the request starts. m rows leave, so L = ((N - m) L_retain + m L_forget) / N, hence
 
-        L_retain = L + eps (L - L_forget)
+        L_retain = L + eps (L - L_forget)        with eps = m / (N - m)
 
-    How fast does the optimum move on this way? At first, with H the Hessian of L at w,
+    Let eps grow from 0 to this value. The optimum moves so that the gradient of the right side
+    stays 0: grad L + eps grad(L - L_forget) = 0. Differentiated at eps = 0, where grad L = 0,
 
-        dw/deps = H^-1 grad L_forget
+        H dw/deps - grad L_forget = 0        with H the Hessian of L at w
 
-    The influence function assumes that this rate stays the same all the way. Since L has no slope
-    at w, grad L_retain is -eps grad L_forget there, and the whole way is -H^-1 grad L_retain: the
-    step below. Koh & Liang, ICML 2017, arXiv 1703.04730, for one row; for networks, Bae et al.,
-    NeurIPS 2022, arXiv 2209.05364.
+    The influence function assumes that this rate, H^-1 grad L_forget, stays the same all the way.
+    Since grad L = 0 at w, eps grad L_forget is -grad L_retain there, and the whole way is
+    -H^-1 grad L_retain: the step below. Koh & Liang, ICML 2017, arXiv 1703.04730, for one row; for
+    networks, Bae et al., NeurIPS 2022, arXiv 2209.05364.
     """
     retain = request.retain
     everybody = stack(request.forget, retain)
     model = copy.deepcopy(request.original)
     g = model.gradient(retain.X, retain.y)
-    H = gradient_and_hessian(model, everybody.X, everybody.y)[1]
+    _, H = gradient_and_hessian(model, everybody.X, everybody.y)
     model.weights_ -= np.linalg.solve(H, g)
     return model
 
 
 def one_newton_step(request, rng):
-    """The same step with the Hessian of the retain set: exact if its objective were quadratic.
+    """The same step with the Hessian of the retain set; exact if the objective were quadratic.
 
-    It ends nearer to the retrained model than the influence function (Rubinstein & Hopkins, ICML
-    2026, arXiv 2512.12572), but still far from it where many similar rows leave, like our clinic
-    (Guo & Cao, arXiv 2601.06967: biased requests).
+    As a rule it ends nearer to the retrained model than the influence function (Rubinstein &
+    Hopkins, ICML 2026, arXiv 2512.12572, prove it for convex losses), but still far from it where
+    many similar rows leave, like our clinic (Guo & Cao, arXiv 2601.06967: biased requests).
     """
     retain = request.retain
     model = copy.deepcopy(request.original)
@@ -3409,7 +3410,7 @@ def newton(request, rng):
 
 
 # ---- Ten methods, two optimisers ----------------------------------------------------------------
-# Two optimisers stop at different models of the same rows, so a method is compared with its own
+# Two optimisers end at different models for the same rows, so a method is compared with its own
 # kind: it starts from an original that was trained with its optimiser, and its target is retrained
 # with that optimiser. The two retrainings are methods, too; they show what a perfect answer scores.
 
@@ -3450,8 +3451,8 @@ READS = {  # the rows that a method needs
     NEWTON: "retain",
 }
 
-# The two optimisers, by the name of their retraining: how an original is trained, and which
-# methods answer with that optimiser
+# The two optimisers, by the name of their retraining, the target: how an original is trained, and
+# which methods answer with that optimiser. All methods but these two are shortcuts
 TRAINING = {RETRAIN: train_by_descent, NEWTON_RETRAIN: train_by_newton}
 ANSWERS_OF = {RETRAIN: BY_DESCENT, NEWTON_RETRAIN: BY_NEWTON}
 
@@ -3506,8 +3507,8 @@ def look_at(model, forget):
 # How much more than 0.5 is more than luck? Lie to the attacker: swap the two models of a trial, or
 # not, at random and in all trials. What the attack scores then is luck. An array labels (L, T)
 # holds L such labellings, 1 where a trial is as it is, -1 where it is swapped: the truth first, all
-# 1, then lies. By each labelling, half of the models are of the first kind, which the truth calls
-# unlearned, and half are of the second kind.
+# 1, then lies. Under each labelling, half of the models are of the first kind, which the truth
+# calls unlearned, and half are of the second kind.
 
 DECIMALS = 4  # of each number that an attacker sees; with 8, no verdict changes (seeds 42, 7, 1, 2)
 SWAPS = 199  # lies: with the truth, 200 labellings
@@ -3536,19 +3537,20 @@ class Gaussian(NamedTuple):
     variance: np.ndarray  # (L, m)
 
 
-def fit_gaussian(scores, is_unlearned):
+def fit_gaussian(scores, takes_unlearned):
     """Bell curves of one kind of models, from scores (2, T, m): unlearned, then retrained models.
 
-    One of a trial's two models is of that kind: the unlearned one where is_unlearned (L, T) says
-    so, in each labelling; else the retrained one.
+    Each labelling assigns one of a trial's two models to this kind: the unlearned one where
+    takes_unlearned (L, T) is True, otherwise the retrained one.
     """
     of_unlearned, of_retrained = scores
-    is_retrained = ~is_unlearned
+    takes_retrained = ~takes_unlearned
 
-    # Sums over the models of that kind, for all labellings at once
-    sums = is_unlearned @ of_unlearned + is_retrained @ of_retrained  # (L, m)
-    squares = is_unlearned @ of_unlearned**2 + is_retrained @ of_retrained**2
+    # Sums over the models of this kind, for all labellings at once
+    sums = takes_unlearned @ of_unlearned + takes_retrained @ of_retrained  # (L, m)
+    squares = takes_unlearned @ of_unlearned**2 + takes_retrained @ of_retrained**2
 
+    # The sum of (x - mean)^2 is that of x^2, less n mean^2
     n = scores.shape[1]
     mean = sums / n
     variance = np.maximum(squares - sums * mean, 0) / (n - 1)  # not below 0 by rounding
@@ -3579,14 +3581,14 @@ def log_ratio(first, second):
     return Parabola(a, b, c)
 
 
-def votes_for_first(x, ratio, labelling):
-    """Votes (2, T) that each model is of the first kind, less those that it is of the second.
+def votes_for_first(x, ratio, k):
+    """By labelling k: votes (2, T) that a model is of the first kind, less those for the second.
 
     Each patient has one vote, for the curve that is higher at the model's score x (2, T, m).
     """
-    a = ratio.a[labelling]  # (m,)
-    b = ratio.b[labelling]
-    c = ratio.c[labelling]
+    a = ratio.a[k]  # (m,)
+    b = ratio.b[k]
+    c = ratio.c[k]
     value = (a * x + b) * x + c
     return np.sign(value).sum(axis=2)
 
@@ -3609,19 +3611,21 @@ def lira_attack(unlearned, retrained, labels, n_splits=8):
         for known in (half, ~half):
             held_out = ~known
 
-            # Learn: a bell curve for each kind. By label 1, a trial's unlearned model is of the
+            # Learn: a bell curve for each kind. With label 1, a trial's unlearned model is of the
             # first kind; by label -1, it is of the second
             unlearned_is_first = labels[:, known] == 1  # (L, T/2)
             first = fit_gaussian(scores[:, known], unlearned_is_first)
             second = fit_gaussian(scores[:, known], ~unlearned_is_first)
             ratio = log_ratio(first, second)
 
-            # Classify. By label 1, the unlearned model should get votes for the first kind, and the
-            # retrained one against; by label -1, the other way round
+            # Classify. With label 1, the unlearned model should get votes for the first kind, and
+            # the retrained one against; with label -1, the other way round
             x = scores[:, held_out]  # (2, T/2, m)
-            for labelling, true_labels in enumerate(labels[:, held_out]):
-                votes = votes_for_first(x, ratio, labelling)  # (2, T/2)
-                right[labelling, held_out] += true_labels * (votes[0] - votes[1])
+            for k, told in enumerate(
+                labels[:, held_out]
+            ):  # truth or lie, what the attacker is told
+                votes = votes_for_first(x, ratio, k)  # (2, T/2)
+                right[k, held_out] += told * (votes[0] - votes[1])
 
     # Each trial has 2 models x n_splits x n_patients votes: the accuracy is 0 if all are wrong, 1
     # if all are right
@@ -3636,21 +3640,25 @@ def best_directions(X, labels):
     v is the difference of the two kinds' means and C the covariance within the kinds (Fisher,
     Annals of Eugenics 7, 1936).
     """
-    # v for each labelling, as a sum, not a mean: the length of a direction does not matter
-    v = labels @ (X[0] - X[1])  # (L, k)
+    n_trials = X.shape[1]
+    v = labels @ (X[0] - X[1]) / n_trials  # (L, k)  a difference of means for each labelling
 
     # Each labelling has another C, but all have the same S, the covariance of all models of both
     # kinds. S does as well. The kinds are equally frequent, so their means lie at v/2 and -v/2,
-    # and S = C + v v' / 4. Apply this to the direction C^-1 v:
+    # and S = C + v v^T / 4. Apply this to the direction C^-1 v:
     #
-    #     S C^-1 v = v + v (v'C^-1 v) / 4 = (1 + v'C^-1 v / 4) v
+    #     S C^-1 v = v + v (v^T C^-1 v) / 4 = (1 + v^T C^-1 v / 4) v
     #
     # So C^-1 v is S^-1 v times a positive number: the same direction
     all_models = np.concatenate(X)  # (2 T, k)
 
-    # From few models S is not precise. It is shrunk towards c I, by a share a (Ledoit & Wolf, J.
-    # Multivariate Analysis 88, 2004). (1 - a) S + a c I is a C that is shrunk likewise, and a
-    # multiple of v v', so the above still holds
+    # From few models S is not precise, so it is shrunk: (1 - a) S + a c I instead of S (Ledoit &
+    # Wolf, J. Multivariate Analysis 88, 2004). Put in S = C + v v^T / 4:
+    #
+    #     (1 - a) S + a c I = [(1 - a) C + a c I] + (1 - a) / 4 v v^T
+    #
+    # This is a covariance again, C shrunk in the same way, plus a multiple of v v^T. So the
+    # argument holds as before
     S = ledoit_wolf(all_models, assume_centered=True)[0]  # (k, k)
     S += 1e-9 * np.eye(len(S))  # invertible even where nothing varies
 
@@ -3700,8 +3708,8 @@ def judge(accuracies):
     """The Verdict on an attack with accuracies (L, T): is it better with the truth than with lies?
 
     p is the share of all labellings with which the attack is at least as accurate as with the
-    truth, the truth included. p <= 0.01 means at most 2 of 200: the truth itself and one lie. So an
-    attack catches if it beats, with the truth, all lies but the best one.
+    truth, the truth included. p <= 0.01 means at most 2 of 200: the truth itself and one lie. So a
+    model is caught if the attack does better with the truth than with every lie but the best one.
     """
     by_labelling = accuracies.mean(axis=1)  # (L,)
     by_labelling = by_labelling.round(12)  # what is equal but for rounding is equal
@@ -3717,8 +3725,8 @@ def judge(accuracies):
 def attack_both(unlearned, retrained):
     """{"attack": Verdict of U-LiRA, "vector": Verdict of linear discriminant analysis}.
 
-    Both are given what is Seen of T unlearned and T retrained models. The names are those of their
-    columns in the table: attack_accuracy, vector_accuracy, ...
+    They are given what is Seen of T unlearned and T retrained models, U-LiRA the scores only. The
+    names are those of their columns in the table: attack_accuracy, vector_accuracy, ...
     """
     n_trials = len(unlearned.scores)
 
@@ -3730,7 +3738,7 @@ def attack_both(unlearned, retrained):
         obvious = Verdict(np.ones(n_trials), limit=0.5, p=1 / (1 + SWAPS))
         return {"attack": obvious, "vector": obvious}
 
-    # The truth, and random swaps
+    # The truth, and random swaps: the same lies for every method
     rng = np.random.RandomState(0)
     truth = np.ones((1, n_trials))
     swapped = rng.choice([-1.0, 1.0], (SWAPS, n_trials))
@@ -3761,7 +3769,7 @@ def measure(model, target, rows):
 
 
 def timed_answer(method, request, rng):
-    """(model, seconds) of a method. That weights overflow is said once, on the page."""
+    """(model, seconds) of a method, without warnings: the page says which methods diverged."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the weights are not finite")
         return timed(method, request, rng=rng, repeats=1)
@@ -3819,7 +3827,7 @@ def run_trials(settings):
 def estimate(name, values):
     """{name: mean, name_low: ..., name_high: ...} of values (T,), with the 95% interval.
 
-    Student's t takes the trials for independent, although an attack on one has learned from others.
+    Student's t treats the trials as independent, although an attack on one has learned from others.
     """
     values = np.asarray(values)
     mean = values.mean()  # NaN if one is NaN
@@ -3829,7 +3837,7 @@ def estimate(name, values):
 
 
 def stack_seen(column):
-    """Stack T Seen, a column with one model in each, into one Seen with T in front."""
+    """Stack a column of T Seen, one per model, into one Seen with T in front."""
     scores = np.stack([seen.scores for seen in column])  # (T, m)
     invariants = np.stack([seen.invariants for seen in column])  # (T, k)
     return Seen(scores, invariants)
@@ -3874,9 +3882,10 @@ SAME_OPTIMUM = 1e-6  # models that differ by less, in p or in logits, are one up
 def optima_apart(trials):
     """Largest difference of a logit of the forget set between Newton runs, by request.
 
-    Below SAME_OPTIMUM, all of them, from old and from new weights, have found one optimum. This is
-    no proof that there is no other: the 64 trials of the default have 128 starts from new weights,
-    and an optimum that 1 in 100 starts reach is missed with a probability of 0.99^128 = 28%.
+    Below SAME_OPTIMUM, all of them, from old and from new weights, give the forget set the same
+    logits, so they have most likely found one optimum. This is no proof that there is no other: the
+    64 trials of the default have 128 starts from new weights, and an optimum that 1 in 100 starts
+    reach is missed with a probability of 0.99^128 = 28%.
     """
     newton_runs = trials[trials.method.isin([NEWTON_RETRAIN, NEWTON])]
     apart = {}
@@ -3897,7 +3906,7 @@ def beside_retraining(table):
     """How each row of the table compares with its retraining, the one with the same optimiser.
 
     target_accuracy  the retraining's forget accuracy
-    on_target        its own is within ON_TARGET of that; that of a diverged model is not
+    on_target        its own is within ON_TARGET of that; False if it diverged
     time             relative to the retraining's
     points_lost      points of test accuracy by which the retraining is better; 0 if it is not
     diverged         its weights were not finite, in some trial
@@ -3922,9 +3931,9 @@ def beside_retraining(table):
 
 def percent_range(low, high):
     """0.35 and 0.94 as "35 to 94%", or one number if the two are written alike."""
-    low = f"{100 * low:.0f}"
-    high = f"{100 * high:.0f}"
-    return f"{high}%" if low == high else f"{low} to {high}%"
+    from_low = f"{100 * low:.0f}"
+    to_high = f"{100 * high:.0f}"
+    return f"{to_high}%" if from_low == to_high else f"{from_low} to {to_high}%"
 
 
 def never_caught(table):
@@ -3966,7 +3975,7 @@ def study_headline(table):
 def limits_of_chance(table):
     """In words, what chance reaches: from the lowest limit of an attack to the highest.
 
-    Without those of exactly 50%: where all models are equal, as Newton's and Newton Retrain's are,
+    Only those above 50%: where all models are equal, as Newton's and Newton Retrain's are,
     an attack has nothing to go by.
     """
     limits = table[["attack_limit", "vector_limit"]].to_numpy()
