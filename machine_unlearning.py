@@ -4350,7 +4350,7 @@ class CertifiedHead:
     2. Nobody leaves because of what an earlier version has shown.
     3. The noise does not decide when to retrain. Here it does: spent is computed from w, and w
        depends on b. With seed 42, the clinic's first retrain is forced at about request 45 to
-       59, over 1,600 noises. If a head reaches request 50 without a retrain, every noise that
+       58, over 1,600 noises. If a head reaches request 50 without a retrain, every noise that
        would have forced one by then is ruled out. The proof assumes that none is. So the promise
        holds only while practically no noise would have forced a retrain. A remedy is to fix the
        retrains before the noise is drawn.

@@ -446,7 +446,7 @@ def first_forced(versions):
 
 @pytest.mark.slow
 def test_when_to_retrain_depends_on_the_noise_and_so_one_version_tells_of_it():
-    """The clinic's first retrain is forced at request 45 to 59: a linear function of the noise."""
+    """The clinic's first retrain is forced at request 45 to 58: a linear function of the noise."""
     forget, retain, _ = mu.make_request(mu.CLINIC, mu.Settings())
     everybody = mu.stack(forget, retain)
     rng = np.random.RandomState(0)
