@@ -3153,7 +3153,7 @@ def neg_grad_plus(request, rng):
 def fine_tune(request, rng):
     """Continue training on the retain set alone, 50 epochs, and hope that the rest fades."""
     model = copy.deepcopy(request.original)
-    return model.descend(request.retain.X, request.retain.y, 50)  # 1/8 of 400
+    return model.descend(request.retain.X, request.retain.y, 50)  # an eighth of 400, the default
 
 
 def rewind(request, rng):
@@ -3174,7 +3174,7 @@ def rewind(request, rng):
 # order and the signs of hidden units; optima_apart, below, checks this), and a method that really
 # arrives, as 400 epochs of descent do not.
 #
-# With the default settings and 40 seeds, Newton's method arrives in 3 to 34 steps. It fits a bowl
+# Newton's method arrives in a few steps. It fits a bowl
 # to the objective, with its slope and its curvature, and jumps to the bottom of the bowl:
 #
 #     w <- w - H^-1 g        g (P,) gradient and H (P, P) Hessian of the objective
@@ -3190,8 +3190,8 @@ def gradient_and_hessian(model, X, y):
     row, the loss has the derivative p - y with respect to its logit, and p (1 - p) as the second
     derivative. With e = (p - y) / n, since the objective is a mean,
 
-        g = J'e + l2 w
-        H = J'diag(p (1 - p) / n) J + l2 I + sum over rows of e d2z/dw dw'
+        g = J^T e + l2 w
+        H = J^T diag(p (1 - p) / n) J + l2 I + sum over rows of e d2z/dw dw^T
 
     For J, take one hidden unit: v are its weights for the inputs (a column of W1, then its b1), and
     c is its weight in W2. It adds c tanh(u) to the logit, where u = sum_i v_i x_i and x = 1 for the
@@ -3213,10 +3213,10 @@ def gradient_and_hessian(model, X, y):
     dz_dv = inputs[:, :, None] * (slope * W2)[:, None, :]  # (n, d + 1, h)
     J = np.column_stack([dz_dv.reshape(n, -1), A, np.ones(n)])  # (n, P)
 
-    # The gradient
     g = e @ J + model.l2 * model.weights_
 
-    # The Hessian. Each factor J gets half of the weight, as a root; so H is exactly symmetric
+    # The Hessian. The weight is split into root times root, a root for each J: a product M^T M is
+    # exactly symmetric
     weighted = np.sqrt(p * (1 - p) / n)[:, None] * J  # (n, P)
     H = weighted.T @ weighted + model.l2 * np.eye(len(g))
     H += bend_of_logits(inputs, A, W2, e)
@@ -3225,7 +3225,7 @@ def gradient_and_hessian(model, X, y):
 
 
 def bend_of_logits(inputs, A, W2, e):
-    """Sum over rows of e d2z/dw dw' (P, P), the last term of H; inputs (n, d + 1), e (n,).
+    """Sum over rows of e d2z/dw dw^T (P, P), the last term of H; inputs (n, d + 1), e (n,).
 
     Named as in gradient_and_hessian, a hidden unit has the second derivatives
 
@@ -3271,8 +3271,8 @@ def dampings(g, H):
     """How much damping to try: first none, then more and more, until a step is next to nothing."""
     yield 0.0
 
-    # The first one has the size of the smallest eigenvalue of H near an optimum. As a rule this is
-    # 1e-4. Where an optimum is almost flat it is far less, and 1e-4 would make the steps tiny
+    # Then from 1e-4 upwards. But where the slope vanishes, start no higher than the smallest
+    # eigenvalue of H: if an optimum is almost flat, 1e-4 is far more, and would make steps tiny
     first = 1e-4
     if np.linalg.norm(g) < 1e-6:
         smallest = np.linalg.eigvalsh(H)[0]
@@ -3281,7 +3281,7 @@ def dampings(g, H):
     damping = first
     while damping < 1e6:  # by then a step is a millionth of the gradient
         yield damping
-        damping = 3 * damping + first
+        damping = 3 * damping + first  # 1, 4, 13, 40, ... times the first
 
 
 def move_downhill(model, rows, g, H):
@@ -3312,13 +3312,13 @@ def to_canonical_form(model):
 
     Two networks at the same optimum are the same function, but not yet the same numbers. Their
     weights differ by 1e-14, where Newton's method stops, and in signs: with tanh, all weights of a
-    hidden unit can be flipped without effect. Rounding to 10 decimals hides the former, unless a
-    weight lies within 1e-14 of half-way between two rounded ones, which a few in 10,000 do. Only
-    the order of the units remains, and it says nothing where all units are copies of one.
+    hidden unit can be flipped without effect. Rounding to 10 decimals hides the differences of
+    1e-14, unless a weight lies that close to half-way between two rounded ones, as a few in 10,000
+    do. Only the order of the units remains, and it says nothing where all are copies of one.
 
-    The attacks below read 4 decimals and would see no difference anyway; this is for whoever reads
-    all of them. It is fair, since retrained models get the same treatment. In 90 runs it moved no
-    logit by more than 2e-9, and changed no prediction.
+    The attacks below read only 4 decimals, so they do not need this. It is for a reader who
+    compares the weights to the last decimal. It is fair, since retrained models get the same
+    treatment. In 90 runs it moved no logit by more than 2e-9, and changed no prediction.
     """
     model.weights_ = np.round(model.weights_, 10)
 
@@ -3334,7 +3334,8 @@ def go_to_optimum(model, rows):
 
     Warns (ConvergenceWarning) if it finds none; the model is then where the search has ended.
     """
-    for _ in range(200):  # 3 to 34 are needed, if there is one optimum
+    # With the default settings and 40 seeds, 3 to 34 steps are needed where there is one optimum
+    for _ in range(200):
         g, H = gradient_and_hessian(model, rows.X, rows.y)
         is_flat = np.linalg.norm(g) <= 1e-10
 
@@ -3345,8 +3346,8 @@ def go_to_optimum(model, rows):
                 to_canonical_form(model)
                 return model
 
-            # A saddle: no slope, but a direction in which H curves down. Pretend that there is a
-            # small slope along that direction, so that the next step takes it; either way is down
+            # A saddle: no slope, but a direction in which the objective curves down. Pretend that
+            # there is a small slope along it, so that the next step takes it; either way is down
             downwards = np.linalg.eigh(H).eigenvectors[:, 0]
             g = 1e-4 * downwards
 
@@ -3361,7 +3362,7 @@ def go_to_optimum(model, rows):
 def train_by_newton(rows, settings, rng):
     """New random weights, and from there to the optimum."""
     model = new_network(settings, rng, epochs=0)
-    model.fit(rows.X, rows.y)
+    model.fit(rows.X, rows.y)  # 0 epochs: draws the weights
     return go_to_optimum(model, rows)
 
 
@@ -3374,35 +3375,35 @@ def influence_function(request, rng):
     """A single Newton step on the retain set, with a Hessian from before the request.
 
     It estimates where retraining would end. L is the objective of all N rows, and w its optimum,
-    where the request starts. To remove m rows is to go from L, as eps grows from 0 to m / (N - m),
-    to
+    where the request starts. m rows leave, so L = ((N - m) L_retain + m L_forget) / N, hence
 
-        L_retain = L + eps (L - L_forget)
+        L_retain = L + eps (L - L_forget)        with eps = m / (N - m)
 
-    How fast does the optimum move on this way? At first, with H the Hessian of L at w,
+    Let eps grow from 0 to this value. The optimum moves so that the gradient of the right side
+    stays 0: grad L + eps grad(L - L_forget) = 0. Differentiated at eps = 0, where grad L = 0,
 
-        dw/deps = H^-1 grad L_forget
+        H dw/deps - grad L_forget = 0        with H the Hessian of L at w
 
-    The influence function assumes that this rate stays the same all the way. Since L has no slope
-    at w, grad L_retain is -eps grad L_forget there, and the whole way is -H^-1 grad L_retain: the
-    step below. Koh & Liang, ICML 2017, arXiv 1703.04730, for one row; for networks, Bae et al.,
-    NeurIPS 2022, arXiv 2209.05364.
+    The influence function assumes that this rate, H^-1 grad L_forget, stays the same all the way.
+    Since grad L = 0 at w, eps grad L_forget is -grad L_retain there, and the whole way is
+    -H^-1 grad L_retain: the step below. Koh & Liang, ICML 2017, arXiv 1703.04730, for one row; for
+    networks, Bae et al., NeurIPS 2022, arXiv 2209.05364.
     """
     retain = request.retain
     everybody = stack(request.forget, retain)
     model = copy.deepcopy(request.original)
     g = model.gradient(retain.X, retain.y)
-    H = gradient_and_hessian(model, everybody.X, everybody.y)[1]
+    _, H = gradient_and_hessian(model, everybody.X, everybody.y)
     model.weights_ -= np.linalg.solve(H, g)
     return model
 
 
 def one_newton_step(request, rng):
-    """The same step with the Hessian of the retain set: exact if its objective were quadratic.
+    """The same step with the Hessian of the retain set; exact if the objective were quadratic.
 
-    It ends nearer to the retrained model than the influence function (Rubinstein & Hopkins, ICML
-    2026, arXiv 2512.12572), but still far from it where many similar rows leave, like our clinic
-    (Guo & Cao, arXiv 2601.06967: biased requests).
+    As a rule it ends nearer to the retrained model than the influence function (Rubinstein &
+    Hopkins, ICML 2026, arXiv 2512.12572, prove it for convex losses), but still far from it where
+    many similar rows leave, like our clinic (Guo & Cao, arXiv 2601.06967: biased requests).
     """
     retain = request.retain
     model = copy.deepcopy(request.original)
@@ -3421,7 +3422,7 @@ def newton(request, rng):
 
 
 # ---- Ten methods, two optimisers ----------------------------------------------------------------
-# Two optimisers stop at different models of the same rows, so a method is compared with its own
+# Two optimisers end at different models for the same rows, so a method is compared with its own
 # kind: it starts from an original that was trained with its optimiser, and its target is retrained
 # with that optimiser. The two retrainings are methods, too; they show what a perfect answer scores.
 
@@ -3462,8 +3463,8 @@ READS = {  # the rows that a method needs
     NEWTON: "retain",
 }
 
-# The two optimisers, by the name of their retraining: how an original is trained, and which
-# methods answer with that optimiser
+# The two optimisers, by the name of their retraining, the target: how an original is trained, and
+# which methods answer with that optimiser. All methods but these two are shortcuts
 TRAINING = {RETRAIN: train_by_descent, NEWTON_RETRAIN: train_by_newton}
 ANSWERS_OF = {RETRAIN: BY_DESCENT, NEWTON_RETRAIN: BY_NEWTON}
 
@@ -3518,8 +3519,8 @@ def look_at(model, forget):
 # How much more than 0.5 is more than luck? Lie to the attacker: swap the two models of a trial, or
 # not, at random and in all trials. What the attack scores then is luck. An array labels (L, T)
 # holds L such labellings, 1 where a trial is as it is, -1 where it is swapped: the truth first, all
-# 1, then lies. By each labelling, half of the models are of the first kind, which the truth calls
-# unlearned, and half are of the second kind.
+# 1, then lies. Under each labelling, half of the models are of the first kind, which the truth
+# calls unlearned, and half are of the second kind.
 
 DECIMALS = 4  # of each number that an attacker sees; with 8, no verdict changes (seeds 42, 7, 1, 2)
 SWAPS = 199  # lies: with the truth, 200 labellings
@@ -3548,19 +3549,20 @@ class Gaussian(NamedTuple):
     variance: np.ndarray  # (L, m)
 
 
-def fit_gaussian(scores, is_unlearned):
+def fit_gaussian(scores, takes_unlearned):
     """Bell curves of one kind of models, from scores (2, T, m): unlearned, then retrained models.
 
-    One of a trial's two models is of that kind: the unlearned one where is_unlearned (L, T) says
-    so, in each labelling; else the retrained one.
+    Each labelling assigns one of a trial's two models to this kind: the unlearned one where
+    takes_unlearned (L, T) is True, otherwise the retrained one.
     """
     of_unlearned, of_retrained = scores
-    is_retrained = ~is_unlearned
+    takes_retrained = ~takes_unlearned
 
-    # Sums over the models of that kind, for all labellings at once
-    sums = is_unlearned @ of_unlearned + is_retrained @ of_retrained  # (L, m)
-    squares = is_unlearned @ of_unlearned**2 + is_retrained @ of_retrained**2
+    # Sums over the models of this kind, for all labellings at once
+    sums = takes_unlearned @ of_unlearned + takes_retrained @ of_retrained  # (L, m)
+    squares = takes_unlearned @ of_unlearned**2 + takes_retrained @ of_retrained**2
 
+    # The sum of (x - mean)^2 is that of x^2, less n mean^2
     n = scores.shape[1]
     mean = sums / n
     variance = np.maximum(squares - sums * mean, 0) / (n - 1)  # not below 0 by rounding
@@ -3591,14 +3593,14 @@ def log_ratio(first, second):
     return Parabola(a, b, c)
 
 
-def votes_for_first(x, ratio, labelling):
-    """Votes (2, T) that each model is of the first kind, less those that it is of the second.
+def votes_for_first(x, ratio, k):
+    """By labelling k: votes (2, T) that a model is of the first kind, less those for the second.
 
     Each patient has one vote, for the curve that is higher at the model's score x (2, T, m).
     """
-    a = ratio.a[labelling]  # (m,)
-    b = ratio.b[labelling]
-    c = ratio.c[labelling]
+    a = ratio.a[k]  # (m,)
+    b = ratio.b[k]
+    c = ratio.c[k]
     value = (a * x + b) * x + c
     return np.sign(value).sum(axis=2)
 
@@ -3621,19 +3623,21 @@ def lira_attack(unlearned, retrained, labels, n_splits=8):
         for known in (half, ~half):
             held_out = ~known
 
-            # Learn: a bell curve for each kind. By label 1, a trial's unlearned model is of the
+            # Learn: a bell curve for each kind. With label 1, a trial's unlearned model is of the
             # first kind; by label -1, it is of the second
             unlearned_is_first = labels[:, known] == 1  # (L, T/2)
             first = fit_gaussian(scores[:, known], unlearned_is_first)
             second = fit_gaussian(scores[:, known], ~unlearned_is_first)
             ratio = log_ratio(first, second)
 
-            # Classify. By label 1, the unlearned model should get votes for the first kind, and the
-            # retrained one against; by label -1, the other way round
+            # Classify. With label 1, the unlearned model should get votes for the first kind, and
+            # the retrained one against; with label -1, the other way round
             x = scores[:, held_out]  # (2, T/2, m)
-            for labelling, true_labels in enumerate(labels[:, held_out]):
-                votes = votes_for_first(x, ratio, labelling)  # (2, T/2)
-                right[labelling, held_out] += true_labels * (votes[0] - votes[1])
+            for k, told in enumerate(
+                labels[:, held_out]
+            ):  # truth or lie, what the attacker is told
+                votes = votes_for_first(x, ratio, k)  # (2, T/2)
+                right[k, held_out] += told * (votes[0] - votes[1])
 
     # Each trial has 2 models x n_splits x n_patients votes: the accuracy is 0 if all are wrong, 1
     # if all are right
@@ -3648,21 +3652,25 @@ def best_directions(X, labels):
     v is the difference of the two kinds' means and C the covariance within the kinds (Fisher,
     Annals of Eugenics 7, 1936).
     """
-    # v for each labelling, as a sum, not a mean: the length of a direction does not matter
-    v = labels @ (X[0] - X[1])  # (L, k)
+    n_trials = X.shape[1]
+    v = labels @ (X[0] - X[1]) / n_trials  # (L, k)  a difference of means for each labelling
 
     # Each labelling has another C, but all have the same S, the covariance of all models of both
     # kinds. S does as well. The kinds are equally frequent, so their means lie at v/2 and -v/2,
-    # and S = C + v v' / 4. Apply this to the direction C^-1 v:
+    # and S = C + v v^T / 4. Apply this to the direction C^-1 v:
     #
-    #     S C^-1 v = v + v (v'C^-1 v) / 4 = (1 + v'C^-1 v / 4) v
+    #     S C^-1 v = v + v (v^T C^-1 v) / 4 = (1 + v^T C^-1 v / 4) v
     #
     # So C^-1 v is S^-1 v times a positive number: the same direction
     all_models = np.concatenate(X)  # (2 T, k)
 
-    # From few models S is not precise. It is shrunk towards c I, by a share a (Ledoit & Wolf, J.
-    # Multivariate Analysis 88, 2004). (1 - a) S + a c I is a C that is shrunk likewise, and a
-    # multiple of v v', so the above still holds
+    # From few models S is not precise, so it is shrunk: (1 - a) S + a c I instead of S (Ledoit &
+    # Wolf, J. Multivariate Analysis 88, 2004). Put in S = C + v v^T / 4:
+    #
+    #     (1 - a) S + a c I = [(1 - a) C + a c I] + (1 - a) / 4 v v^T
+    #
+    # This is a covariance again, C shrunk in the same way, plus a multiple of v v^T. So the
+    # argument holds as before
     S = ledoit_wolf(all_models, assume_centered=True)[0]  # (k, k)
     S += 1e-9 * np.eye(len(S))  # invertible even where nothing varies
 
@@ -3712,8 +3720,8 @@ def judge(accuracies):
     """The Verdict on an attack with accuracies (L, T): is it better with the truth than with lies?
 
     p is the share of all labellings with which the attack is at least as accurate as with the
-    truth, the truth included. p <= 0.01 means at most 2 of 200: the truth itself and one lie. So an
-    attack catches if it beats, with the truth, all lies but the best one.
+    truth, the truth included. p <= 0.01 means at most 2 of 200: the truth itself and one lie. So a
+    model is caught if the attack does better with the truth than with every lie but the best one.
     """
     by_labelling = accuracies.mean(axis=1)  # (L,)
     by_labelling = by_labelling.round(12)  # what is equal but for rounding is equal
@@ -3729,8 +3737,8 @@ def judge(accuracies):
 def attack_both(unlearned, retrained):
     """{"attack": Verdict of U-LiRA, "vector": Verdict of linear discriminant analysis}.
 
-    Both are given what is Seen of T unlearned and T retrained models. The names are those of their
-    columns in the table: attack_accuracy, vector_accuracy, ...
+    They are given what is Seen of T unlearned and T retrained models, U-LiRA the scores only. The
+    names are those of their columns in the table: attack_accuracy, vector_accuracy, ...
     """
     n_trials = len(unlearned.scores)
 
@@ -3742,7 +3750,7 @@ def attack_both(unlearned, retrained):
         obvious = Verdict(np.ones(n_trials), limit=0.5, p=1 / (1 + SWAPS))
         return {"attack": obvious, "vector": obvious}
 
-    # The truth, and random swaps
+    # The truth, and random swaps: the same lies for every method
     rng = np.random.RandomState(0)
     truth = np.ones((1, n_trials))
     swapped = rng.choice([-1.0, 1.0], (SWAPS, n_trials))
@@ -3773,7 +3781,7 @@ def measure(model, target, rows):
 
 
 def timed_answer(method, request, rng):
-    """(model, seconds) of a method. That weights overflow is said once, on the page."""
+    """(model, seconds) of a method, without warnings: the page says which methods diverged."""
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "the weights are not finite")
         return timed(method, request, rng=rng, repeats=1)
@@ -3831,7 +3839,7 @@ def run_trials(settings):
 def estimate(name, values):
     """{name: mean, name_low: ..., name_high: ...} of values (T,), with the 95% interval.
 
-    Student's t takes the trials for independent, although an attack on one has learned from others.
+    Student's t treats the trials as independent, although an attack on one has learned from others.
     """
     values = np.asarray(values)
     mean = values.mean()  # NaN if one is NaN
@@ -3841,7 +3849,7 @@ def estimate(name, values):
 
 
 def stack_seen(column):
-    """Stack T Seen, a column with one model in each, into one Seen with T in front."""
+    """Stack a column of T Seen, one per model, into one Seen with T in front."""
     scores = np.stack([seen.scores for seen in column])  # (T, m)
     invariants = np.stack([seen.invariants for seen in column])  # (T, k)
     return Seen(scores, invariants)
@@ -3886,9 +3894,10 @@ SAME_OPTIMUM = 1e-6  # models that differ by less, in p or in logits, are one up
 def optima_apart(trials):
     """Largest difference of a logit of the forget set between Newton runs, by request.
 
-    Below SAME_OPTIMUM, all of them, from old and from new weights, have found one optimum. This is
-    no proof that there is no other: the 64 trials of the default have 128 starts from new weights,
-    and an optimum that 1 in 100 starts reach is missed with a probability of 0.99^128 = 28%.
+    Below SAME_OPTIMUM, all of them, from old and from new weights, give the forget set the same
+    logits, so they have most likely found one optimum. This is no proof that there is no other: the
+    64 trials of the default have 128 starts from new weights, and an optimum that 1 in 100 starts
+    reach is missed with a probability of 0.99^128 = 28%.
     """
     newton_runs = trials[trials.method.isin([NEWTON_RETRAIN, NEWTON])]
     apart = {}
@@ -3909,7 +3918,7 @@ def beside_retraining(table):
     """How each row of the table compares with its retraining, the one with the same optimiser.
 
     target_accuracy  the retraining's forget accuracy
-    on_target        its own is within ON_TARGET of that; that of a diverged model is not
+    on_target        its own is within ON_TARGET of that; False if it diverged
     time             relative to the retraining's
     points_lost      points of test accuracy by which the retraining is better; 0 if it is not
     diverged         its weights were not finite, in some trial
@@ -3934,9 +3943,9 @@ def beside_retraining(table):
 
 def percent_range(low, high):
     """0.35 and 0.94 as "35 to 94%", or one number if the two are written alike."""
-    low = f"{100 * low:.0f}"
-    high = f"{100 * high:.0f}"
-    return f"{high}%" if low == high else f"{low} to {high}%"
+    from_low = f"{100 * low:.0f}"
+    to_high = f"{100 * high:.0f}"
+    return f"{to_high}%" if from_low == to_high else f"{from_low} to {to_high}%"
 
 
 def never_caught(table):
@@ -3978,7 +3987,7 @@ def study_headline(table):
 def limits_of_chance(table):
     """In words, what chance reaches: from the lowest limit of an attack to the highest.
 
-    Without those of exactly 50%: where all models are equal, as Newton's and Newton Retrain's are,
+    Only those above 50%: where all models are equal, as Newton's and Newton Retrain's are,
     an attack has nothing to go by.
     """
     limits = table[["attack_limit", "vector_limit"]].to_numpy()
@@ -4083,9 +4092,9 @@ def study_figure(table, settings):
 
     # What the three panels show
     about_attacks = (
-        "Caught: recognised as not retrained,\n"
-        "more often than luck explains (its\n"
-        f"limit: {limits_of_chance(table)} of cases)."
+        "Caught: an attack is right more often\n"
+        "than by luck, which gives about 50%\n"
+        f"and at most {limits_of_chance(table)}."
     )
     about_accuracy = (
         "Right predictions for those who left.\n"
@@ -4250,9 +4259,9 @@ FORGETTING = {
 # Requests seldom come in batches of 80. Here the same patients ask one after the other, and each
 # request is answered before the next one arrives.
 #
-# Every answer has one condition, retraining included: who asks next must not depend on the models
-# that were published before. Otherwise, the choice of those who leave can tell of somebody who has
-# left (Gupta et al., NeurIPS 2021, arXiv 2106.04378; Chourasia & Shah, ICML 2023, arXiv
+# One condition holds for every answer, retraining included: who asks next must not depend on the
+# models that were published before. Otherwise, the choice of those who leave can give away somebody
+# who left earlier (Gupta et al., NeurIPS 2021, arXiv 2106.04378; Chourasia & Shah, ICML 2023, arXiv
 # 2210.08911).
 
 # ---- SISA: an ensemble built for deletion -------------------------------------------------------
@@ -4315,8 +4324,8 @@ class Sisa:
                     del shard.stages[k + 1 :]  # stage k + 1 is the first that has seen slice k
         return self.train()
 
-    def retrained(self):
-        """Another ensemble, trained from the same initial weights on what is left of the shards."""
+    def target(self):
+        """Another ensemble: the same initial weights, retrained on what remains of the shards."""
         fresh = copy.copy(self)
         fresh.shards = [Shard(shard.slices, shard.stages[:1]) for shard in self.shards]
         return fresh.train()
@@ -4352,11 +4361,11 @@ class CertifiedHead:
     1. One version is seen, not two: they have the same noise, and in their difference it cancels.
     2. Nobody leaves because of what an earlier version has shown.
     3. The noise does not decide when to retrain. Here it does: spent is computed from w, and w
-       depends on b. With seed 42, the clinic's first retrain is forced at request 45 to 57,
-       depending on b. So a head that is not retrained by request 50 cannot have just any noise,
-       as the proof assumes: much of it is ruled out, and w tells of that. The promise holds as
-       long as practically no noise would have forced a retrain. A remedy is to fix the retrains
-       before the noise is drawn.
+       depends on b. With seed 42, the clinic's first retrain is forced at about request 45 to
+       58, over 1,600 noises. If a head reaches request 50 without a retrain, every noise that
+       would have forced one by then is ruled out. The proof assumes that none is. So the promise
+       holds only while practically no noise would have forced a retrain. A remedy is to fix the
+       retrains before the noise is drawn.
     """
 
     EPSILON = 1.0
@@ -4398,7 +4407,7 @@ class CertifiedHead:
         return (V.T * (p * (1 - p))) @ V + self.LAMBDA * len(V) * np.eye(len(self.w))
 
     def residual(self, rows):
-        """Norm of the trace that is really there: 0 if trained on exactly these rows."""
+        """The norm of the measured trace: 0 if trained on exactly these rows."""
         V = self.signed_features(rows)
         return np.linalg.norm(self.gradient(V) + self.b)
 
@@ -4414,14 +4423,14 @@ class CertifiedHead:
         self.spent = self.residual(rows)
         return self
 
-    def remove(self, leavers, left, rng):
+    def remove(self, leavers, remaining, rng):
         """A new head without the leavers: one Newton step or, where it costs too much, a retrain.
 
-        left: the rows that stay.
+        leavers and remaining are Rows.
         """
-        # At w, the gradient of all rows and the noise add up to nearly 0. Without the leavers,
-        # minus their part is left, and one Newton step removes most of it
-        V = self.signed_features(left)
+        # At w, gradient(all rows) + b is nearly 0. So gradient(remaining) + b is nearly
+        # -gradient(leavers); one Newton step on the remaining rows cancels most of it
+        V = self.signed_features(remaining)
         g = -self.gradient(self.signed_features(leavers))
         step = -np.linalg.solve(self.hessian(V), g)
         spent = self.spent + self.largest_trace(V, step)
@@ -4429,7 +4438,7 @@ class CertifiedHead:
         head = copy.copy(self)
         head.was_retrained = spent > self.allowed
         if head.was_retrained:
-            head.fit(left, self.draw_noise(rng))
+            head.fit(remaining, self.draw_noise(rng))
         else:
             head.w = self.w + step
             head.spent = spent
@@ -4440,15 +4449,17 @@ class CertifiedHead:
 
         There would be none if the Hessian stayed the same along the step. It changes, because
         p (1 - p) of a row x changes by up to GAMMA |x.step|, which is at most GAMMA |step|, since
-        |x| <= 1. So the trace is at most |V| GAMMA |step| |V step|. Integrated along the step it is
-        even half of that; the paper leaves this out, and so does this.
+        |x| <= 1. The trace is V' D V step, where the diagonal matrix D holds the change of
+        p (1 - p) of each row, averaged along the step; |V| is the largest singular value. So the
+        trace is at most |V| GAMMA |step| |V step|. It is even at most half of that, as the change
+        begins at 0 and grows along the step. The paper does not use this, and neither do we.
         """
         norm = np.linalg.norm
         return self.GAMMA * norm(V, 2) * norm(step) * norm(V @ step)
 
-    def retrained(self, left):
-        """A head trained on the rows that are left, with the same noise."""
-        return copy.copy(self).fit(left, self.b)
+    def target(self, remaining):
+        """Another head, retrained on the remaining rows with the same noise."""
+        return copy.copy(self).fit(remaining, self.b)
 
     def predict_proba(self, X):
         """Probabilities (n, 2) of healthy and diabetic for X (n, d)."""
@@ -4476,7 +4487,7 @@ class Entry(NamedTuple):
     spent: float = np.nan
     allowed: float = np.nan
     residual: float = np.nan
-    retrained: float = np.nan  # 1 if the budget has forced a retrain, or 0
+    retrained: float = np.nan  # 1 if a retrain was forced, or 0
 
 
 def one_by_one(kind, settings):
@@ -4488,10 +4499,10 @@ def one_by_one(kind, settings):
     request_rows = make_request(kind, settings)
     forget = request_rows.forget
     retain = request_rows.retain
-    everybody = stack(forget, retain)
+    everybody = stack(forget, retain)  # those who ask come first, in the order of asking
     rng = np.random.RandomState([settings.seed, KINDS.index(kind), 0])
 
-    # Retraining starts anew at each request, the three others from a model of everybody
+    # The two retrainings start anew at each request, the three shortcuts from a model of everybody
     sisa = Sisa(everybody, settings, rng)
     newton_model = train_by_newton(everybody, settings, rng)
     head = CertifiedHead(everybody, settings, rng)
@@ -4503,39 +4514,39 @@ def one_by_one(kind, settings):
     heads = [head]
     for asked in range(1, len(forget.y) + 1):
         leaver = everybody.at(slice(asked - 1, asked))
-        left = everybody.at(slice(asked, None))
+        remaining = everybody.at(slice(asked, None))
 
-        # Each strategy answers
+        # The shortcuts go on from their own answer to the request before
         seconds = {}
-        full_retrained, seconds[RETRAIN] = answer(train_by_descent, left, settings)
+        full_retrained, seconds[RETRAIN] = answer(train_by_descent, remaining, settings)
         sisa, seconds[SISA] = answer(sisa.remove, asked - 1)
-        newton_retrained, seconds[NEWTON_RETRAIN] = answer(train_by_newton, left, settings)
-        request = Request(newton_model, left, leaver, settings)
-        newton_model, seconds[NEWTON] = answer(newton, request)
-        head, seconds[HEAD] = answer(head.remove, leaver, left)
+        newton_retrained, seconds[NEWTON_RETRAIN] = answer(train_by_newton, remaining, settings)
+        to_newton = Request(newton_model, remaining, leaver, settings)
+        newton_model, seconds[NEWTON] = answer(newton, to_newton)
+        head, seconds[HEAD] = answer(head.remove, leaver, remaining)
         heads.append(head)
 
         # How far is each one from its target, a model of its own kind that is retrained now?
         gone = forget.X[:asked]
-        another = train_by_newton(left, settings, rng)
+        another_newton = train_by_newton(remaining, settings, rng)
         gaps = {
-            NEWTON_RETRAIN: gap_to_retrained(newton_retrained, another, gone),
+            NEWTON_RETRAIN: gap_to_retrained(newton_retrained, another_newton, gone),
             NEWTON: gap_to_retrained(newton_model, newton_retrained, gone),
-            HEAD: gap_to_retrained(head, head.retrained(left), gone),
+            HEAD: gap_to_retrained(head, head.target(remaining), gone),
         }
         if asked % 4 == 0:  # these two are checked less often, since their targets take long
-            another = train_by_descent(left, settings, rng)
-            gaps[RETRAIN] = gap_to_retrained(full_retrained, another, gone)
-            gaps[SISA] = gap_to_retrained(sisa, sisa.retrained(), gone)
+            another_descent = train_by_descent(remaining, settings, rng)
+            gaps[RETRAIN] = gap_to_retrained(full_retrained, another_descent, gone)
+            gaps[SISA] = gap_to_retrained(sisa, sisa.target(), gone)
 
-        # Note it down
+        # An entry per strategy; only the head has a certificate to audit
         for name in STRATEGIES:
             entry = Entry(kind, name, asked, seconds[name], gaps.get(name, np.nan))
             if name == HEAD:
                 entry = entry._replace(
                     spent=head.spent,
                     allowed=head.allowed,
-                    residual=head.residual(left),
+                    residual=head.residual(remaining),
                     retrained=int(head.was_retrained),
                 )
             entries.append(entry)
@@ -4575,51 +4586,52 @@ def summarise_ledger(ledger):
 
 
 def try_other_noise(kind, settings, head, n_others=20):
-    """The account of a head after the same requests, had it been trained with other noise.
+    """How much of its limit the head would have spent, had it been trained with other noise.
 
-    A list with an array per noise: spent, in shares of allowed, before all requests and after each
-    one. If a request forces a retrain, the array ends before it.
+    An array per noise: spent / allowed, before all requests and after each one. If a request forces
+    a retrain, the array ends before it.
     """
     request_rows = make_request(kind, settings)
     n_asked = len(request_rows.forget.y)
-    everybody = stack(request_rows.forget, request_rows.retain)
+    everybody = stack(request_rows.forget, request_rows.retain)  # those who ask come first
+    # 98 here and 99 in observe: random numbers of their own, apart from those of any KINDS
     rng = np.random.RandomState([settings.seed, 98])
 
-    accounts = []
+    other_shares = []
     for _ in range(n_others):
         other = copy.copy(head).fit(everybody, head.draw_noise(rng))
         shares = [0]
         for asked in range(1, n_asked + 1):
             leaver = everybody.at(slice(asked - 1, asked))
-            left = everybody.at(slice(asked, None))
-            other = other.remove(leaver, left, rng)
+            remaining = everybody.at(slice(asked, None))
+            other = other.remove(leaver, remaining, rng)
             if other.was_retrained:
                 break
             shares.append(other.spent / other.allowed)
-        accounts.append(np.array(shares))
-    return accounts
+        other_shares.append(np.array(shares))
+    return other_shares
 
 
 class Certificate(NamedTuple):
     """What a sequence of removals has cost a certified head."""
 
     forced: list  # the requests at which a retrain was forced
-    n_within: int  # removals within the budget
+    n_within: int  # removals within the limit
     largest_share: float  # largest residual / spent of these; NaN if n_within is 0
     n_certified: int  # removals before the first at which some noise forces a retrain
 
 
-def check_certificate(ledger, accounts, kind):
-    """The Certificate of a kind of request; accounts, by kind, are those of try_other_noise."""
-    head = ledger[(ledger.request == kind) & (ledger.method == HEAD)]
-    forced = list(head.asked[head.retrained == 1])
-    within = head[head.retrained == 0]
-    shares = within.residual / within.spent
+def check_certificate(ledger, other_shares, kind):
+    """The Certificate of a kind of request; other_shares[kind] is what try_other_noise returns."""
+    entries = ledger[(ledger.request == kind) & (ledger.method == HEAD)]
+    forced = list(entries.asked[entries.retrained == 1])
+    within = entries[entries.retrained == 0]
+    measured = within.residual / within.spent
 
     # How many removals does each noise hide, until it forces a retrain?
-    n_hidden = [len(spent) - 1 for spent in accounts[kind]]  # 1: before the first request
-    n_hidden.append(forced[0] - 1 if forced else len(head))  # the head's own noise
-    return Certificate(forced, len(within), shares.max(), min(n_hidden))
+    n_hidden = [len(shares) - 1 for shares in other_shares[kind]]  # minus the value before them
+    n_hidden.append(forced[0] - 1 if forced else len(entries))  # the head's own noise
+    return Certificate(forced, len(within), measured.max(), min(n_hidden))
 
 
 # ---- What a removal gives away ------------------------------------------------------------------
@@ -4627,22 +4639,22 @@ def check_certificate(ledger, accounts, kind):
 # Here somebody holds two, from before and after a removal, and computes who has left. Both have the
 # same noise, so it cancels in their difference. Bertran et al., NeurIPS 2024, arXiv 2405.20272.
 #
-# The observer has public rows: other people than the hospital's, but as many of each kind as the
-# hospital has left. The guess to compare with sees no head, but the same public rows.
+# The observer has public rows: other people than the hospital's, but as many of each kind as remain
+# there. The guess to compare with sees no head, but the same public rows.
 #
-# What defeats this observer: to publish one version only, or new noise for each version. But new
-# noise means a retrain each time, and the mean of many such versions has hardly any noise. With
-# several leavers between two versions, the observer finds them less well.
+# Two things defeat this observer: publishing only one version, or drawing new noise for each. But
+# new noise means a retrain each time, and the mean of many such versions has hardly any noise. With
+# several leavers between two versions, the observer finds them less accurately.
 
 # Leavers between two versions if only every fifth version is published. For random patients this
-# blurs what is revealed; of a clinic's, two versions then tell little more than a guess, or less
+# blurs what is revealed; of a clinic's, two versions then tell no more than a guess, with seed 42
 BATCH = 5
 AGES = np.arange(101)  # where the observer searches, in years
 GLUCOSES = np.arange(40, 221)  # in mg/dL
 
 
 def possible_patients():
-    """Whoever may have left: a row for each age, glucose and diagnosis."""
+    """Everybody who might have left: a row for each age, glucose and diagnosis."""
     ages, glucoses, diagnoses = np.meshgrid(AGES, GLUCOSES, [0, 1], indexing="ij")
     people = np.column_stack([ages.ravel(), glucoses.ravel()])
     return Rows((people - MEANS) / DEVIATIONS, diagnoses.ravel())
@@ -4668,7 +4680,7 @@ def recover(before, after, public, n_leavers):
     moves = np.linalg.solve(H, gradients.T).T  # (N, h)
 
     # Choose the move that is nearest to what the others leave unexplained
-    n_choices = 3 * n_leavers if n_leavers > 1 else 1  # one without others is chosen once
+    n_choices = 3 * n_leavers if n_leavers > 1 else 1  # a single one would only be chosen again
     unexplained = after.w - before.w
     chosen = []
     for _ in range(n_choices):
@@ -4686,9 +4698,10 @@ def recover(before, after, public, n_leavers):
 def guess_leavers(similar, n_leavers, rng):
     """Who has left, guessed without a head, from people who are like those who leave.
 
-    One leaver is guessed to be average, which has the smallest errors. Several are guessed as that
-    many of the similar people: since the guess is then matched with the leavers, different people
-    have smaller errors than as many averages.
+    A single leaver is guessed to be average. That has the smallest mean squared error, though not
+    always the smallest median error, which the page reports. For several leavers, as many similar
+    people are drawn. Each is then matched with the leaver it fits best, which gives smaller errors
+    than repeating the average.
     """
     drawn = rng.choice(len(similar.y), n_leavers, replace=False)
     guess = similar.at(drawn)
@@ -4704,7 +4717,9 @@ def matched(rows, leavers):
     return rows.at(order)
 
 
-OBSERVED = [  # columns of what the observer achieves; a diagnosis is 1 if diabetic
+# Columns of what the observer achieves; a diagnosis is 1 if diabetic. That of a guess is nowhere
+# shown, since an average of people has none
+OBSERVED = [
     "age", "glucose", "diagnosis",
     "found_age", "found_glucose", "found_diagnosis",
     "guess_age", "guess_glucose", "guess_diagnosis",
@@ -4736,8 +4751,8 @@ def observe(kind, settings, heads, n_leavers):
             continue
 
         leavers = forget.at(slice(start, end))
-        public_left = public.at(slice(end, None))  # as many of each kind as the hospital has
-        found = recover(heads[start], heads[end], public_left, n_leavers)
+        public_rows = public.at(slice(end, None))  # as many of each kind as remain
+        found = recover(heads[start], heads[end], public_rows, n_leavers)
         guess = guess_leavers(like_forget, n_leavers, rng)
 
         # A row per leaver, with all three side by side
@@ -4758,17 +4773,20 @@ def median_error(observed, prefix, column):
 
 
 def closer_than_a_guess(observed):
-    """Do two versions of the head say more about who left than a guess does, age and glucose?"""
+    """Is the observer closer than the guess, in both age and glucose?"""
     for column in ("age", "glucose"):
         found = median_error(observed, "found_", column)
         guess = median_error(observed, "guess_", column)
-        if not found < guess:  # nor if nobody was observed
+        if not found < guess:  # also if nobody was observed: both are NaN then
             return False
     return True
 
 
 def run_sequence(kind, settings):
-    """A kind of request: (ledger, {leavers at a time: whom the observer finds}, other accounts)."""
+    """One kind of request: (ledger, observed, shares).
+
+    observed[n_leavers] is what observe returns, shares what try_other_noise returns.
+    """
     ledger, heads = one_by_one(kind, settings)
     observed = {}
     for n_leavers in (1, BATCH):
@@ -4777,9 +4795,9 @@ def run_sequence(kind, settings):
 
 
 def run_sequences(settings):
-    """Both kinds: (ledger, {(kind, leavers at a time): whom the observer finds}, {kind: accounts}).
+    """Both kinds of request, in parallel: (ledger, observed, other_shares).
 
-    accounts: of the head with other noise, see try_other_noise.
+    observed[kind, n_leavers] is what observe returns, other_shares[kind] what try_other_noise does.
     """
     start = time.perf_counter()
     cases = [(kind, settings) for kind in SEQUENCES]
@@ -4788,13 +4806,13 @@ def run_sequences(settings):
 
     ledgers = []
     observed = {}
-    accounts = {}
-    for kind, (ledger, by_n_leavers, accounts_of_kind) in zip(SEQUENCES, results):
+    other_shares = {}
+    for kind, (ledger, by_n_leavers, shares) in zip(SEQUENCES, results):
         ledgers.append(ledger)
-        accounts[kind] = accounts_of_kind
+        other_shares[kind] = shares
         for n_leavers, people in by_n_leavers.items():
             observed[kind, n_leavers] = people
-    return pd.concat(ledgers, ignore_index=True), observed, accounts
+    return pd.concat(ledgers, ignore_index=True), observed, other_shares
 
 
 # ---- How the sequence is shown ------------------------------------------------------------------
@@ -4820,15 +4838,15 @@ def in_points(gap):
 SHORTCUTS = [SISA, NEWTON, HEAD]
 BY_WHAT = {  # how each strategy answers a request, for the figure
     RETRAIN: "from scratch, by descent",
-    NEWTON_RETRAIN: "from scratch, by Newton",
     SISA: "retrains one of five parts",
+    NEWTON_RETRAIN: "from scratch, by Newton",
     NEWTON: "goes on from its weights",
     HEAD: "simpler: one layer, with noise",
 }
 TARGETS = {  # what each strategy is compared with: a model of its own kind, retrained
     RETRAIN: "is a target itself",
-    NEWTON_RETRAIN: "is a target itself",
     SISA: "SISA, retrained",
+    NEWTON_RETRAIN: "is a target itself",
     NEWTON: "Newton Retrain",
     HEAD: "head, retrained\n(same noise)",
 }
@@ -4838,17 +4856,17 @@ def sequential_finding(summary):
     """What the shortcuts save, and which of them are ever off target."""
     of_shortcuts = summary.index.get_level_values("method").isin(SHORTCUTS)
     shortcuts = summary[of_shortcuts]
-    longest = percent(shortcuts.time.max(), 0)
+    times = percent_range(shortcuts.time.min(), shortcuts.time.max())
     n_off = shortcuts.off_target.groupby("method").sum()
     off = list(n_off.index[n_off > 0])
 
-    verdict = f"{len(off)} of {len(SHORTCUTS)} are at times off target"
+    verdict = f"{len(off)} of {len(SHORTCUTS)} go off target"
     if not off:
         verdict = "all stay on target"
     elif len(off) == 1:
         name = "the head" if off == [HEAD] else off[0]
-        verdict = f"only {name} is ever off target"
-    return f"Shortcuts take up to {longest} of retraining's time; {verdict}"
+        verdict = f"only {name} goes off target"
+    return f"Shortcuts take {times} of {RETRAIN}'s time; {verdict}"
 
 
 def draw_times(ax, time, names):
@@ -4861,10 +4879,12 @@ def draw_times(ax, time, names):
     ax.barh(range(len(names)), longest[names], height=0.6, color=PALE)
     name_rows(ax, pd.Series(words))
     for text in ax.texts:
-        text.set_color(INK)
+        text.set_color(INK)  # undo the colours of name_rows
     ax.set_xlim(0, longest.max())
     ax.set_ylim(len(names) - 0.5, -0.5)  # as tall as the grid beside it
-    ax.set_xticks([longest.max() / 2], ["Full Retrain: 100%"])
+
+    # A caption above the bars, centred; not a position
+    ax.set_xticks([longest.max() / 2], ["bars: the upper end"])
     ax.tick_params(axis="x", length=0, labelbottom=False, labeltop=True)
     ax.spines["bottom"].set_visible(False)
 
@@ -4877,17 +4897,18 @@ def draw_times(ax, time, names):
 
 
 def off_target_column(heading, summary, names):
-    """In how many checks a shortcut is off target; of retraining, how often two models differ."""
+    """In how many checks a shortcut is off target; for a retraining, how often two runs differ."""
     words = []
-    tints = []  # of VERDICTS
+    tints = []  # positions in the colormap VERDICTS: 0 green, 0.5 neutral, 1 red
     for name in names:
         n_off = summary.off_target[name]
-        n_checks = f"{n_off} of {summary.measured[name]} checks"
+        in_checks = f"{n_off} of {summary.measured[name]} checks"
         if name in TRAINING:
-            words.append(f"two of them differ\nin {n_checks}" if n_off > 0 else "two of them agree")
+            differ = f"two retrains differ\nin {in_checks}"
+            words.append(differ if n_off > 0 else "two retrains agree\nto 1 point")
             tints.append(0.5)
         else:
-            words.append(n_checks if n_off > 0 else "never")
+            words.append(in_checks if n_off > 0 else "never")
             tints.append(float(n_off > 0))
     return Column(heading, words, tints)
 
@@ -4895,7 +4916,7 @@ def off_target_column(heading, summary, names):
 @in_our_style()
 def sequential_figure(summary, settings):
     """What each strategy costs, and how often it is off its own target."""
-    names = [*TRAINING, *SHORTCUTS]
+    names = list(TARGETS)
     finding = sequential_finding(summary)
     explanation = (
         f"{whose_data(settings)}; {settings.forget:,} ask one by one. Off target: predictions for "
@@ -4912,7 +4933,7 @@ def sequential_figure(summary, settings):
     for kind, who in SEQUENCES.items():
         columns.append(off_target_column(who, summary.loc[kind], names))
     draw_grid(axes[1], [], columns, VERDICTS)
-    axes[1].set_title("How often is it off target?", pad=10)
+    axes[1].set_title("Its target, and how often it is off", pad=10)
     axes[1].set_xlabel(
         "A check after each request;\nfor Full Retrain and SISA, after every fourth",
         size=11,
@@ -4921,11 +4942,11 @@ def sequential_figure(summary, settings):
     return fig
 
 
-def certificate_finding(ledger, accounts):
-    """How many removals of either kind does the noise hide, whatever noise was tried?"""
+def certificate_finding(ledger, other_shares):
+    """How many removals of each kind are hidden by every noise tried?"""
     n_removals = ledger.asked.max()
-    n_random = check_certificate(ledger, accounts, RANDOM).n_certified
-    n_clinic = check_certificate(ledger, accounts, CLINIC).n_certified
+    n_random = check_certificate(ledger, other_shares, RANDOM).n_certified
+    n_clinic = check_certificate(ledger, other_shares, CLINIC).n_certified
 
     # At most, since noise that was not tried may hide fewer
     if n_random == n_removals == n_clinic:
@@ -4939,36 +4960,37 @@ def certificate_finding(ledger, accounts):
     return f"Noise can hide {hidden}"
 
 
-def draw_budget(ax, entries, accounts, n_certified):
-    """What is spent and what is really left, in shares of the limit.
+def draw_spent(ax, entries, other_shares, n_certified):
+    """What is spent, and the trace that is measured, in shares of the limit.
 
-    entries: the head's in the ledger; accounts: what it would have spent with other noise.
+    entries are the head's in the ledger; other_shares is what try_other_noise returns.
     """
     n_removals = len(entries)
     limit = entries.allowed.iloc[0]
     ax.axhline(1, color=INK, linewidth=1.8)
 
-    # The account begins with nothing spent, and anew at each retrain
-    start = pd.DataFrame({"spent": 0.0, "residual": 0.0, "retrained": 0}, index=[0])
-    account = pd.concat([start, entries.set_index("asked")[list(start)]])
-    n_retrains = account.retrained.cumsum()
-    for _, part in account.groupby(n_retrains):
+    # At first nothing is spent, and after each retrain nothing again
+    columns = ["spent", "residual", "retrained"]
+    start = pd.DataFrame(0.0, index=[0], columns=columns)
+    by_asked = pd.concat([start, entries.set_index("asked")[columns]])
+    n_retrains = by_asked.retrained.cumsum()
+    for _, part in by_asked.groupby(n_retrains):
         ax.plot(part.spent / limit, color=PURPLE, linewidth=2.5, label="trace, at worst")
         ax.plot(part.residual / limit, color=GREY, linewidth=2, label="trace, measured")
 
     # Retrains, where the next removal would have crossed the limit
-    forced = account.index[account.retrained == 1]
-    for request in forced:
-        ends = [account.spent[request - 1] / limit, 1]
-        ax.plot([request - 1, request], ends, color=PURPLE, linewidth=1.5, linestyle=":")
-    look = {"marker": "v", "s": 90, "color": RED, "zorder": 3}
+    forced = by_asked.index[by_asked.retrained == 1]
+    for asked in forced:
+        ends = [by_asked.spent[asked - 1] / limit, 1]
+        ax.plot([asked - 1, asked], ends, color=PURPLE, linewidth=1.5, linestyle=":")
+    look = {"marker": "v", "s": 90, "color": RED, "zorder": 3, "clip_on": False}
     ax.scatter(forced, np.ones(len(forced)), label="retrain forced", **look)
 
     # With other noise, until a retrain is forced
     look = {"color": PURPLE, "linewidth": 0.8, "alpha": 0.4, "zorder": 1}
-    for shares in accounts:
+    for shares in other_shares:
         was_forced = len(shares) <= n_removals
-        line = np.append(shares, 1) if was_forced else shares
+        line = np.append(shares, 1) if was_forced else shares  # to the limit, where it was forced
         ax.plot(line, label="at worst, with other noise", **look)
 
     # Where the certificate ends, in words if there is room for them
@@ -4981,20 +5003,19 @@ def draw_budget(ax, entries, accounts, n_certified):
 
 
 @in_our_style()
-def certificate_figure(ledger, accounts, settings):
-    """For either kind of request: what is spent of the head's budget, and what is really left."""
+def certificate_figure(ledger, other_shares, settings):
+    """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
-        f"{whose_data(settings)}. Noise in the certified head hides the trace of removals, up to a "
-        "limit. When a retrain is forced depends on the noise and gives some away: the certificate "
-        "is lost."
+        f"{whose_data(settings)}. Noise hides the trace of removals, up to a limit. The moment of "
+        "a forced retrain gives noise away: from the earliest such moment on, nothing is certified."
     )
-    finding = certificate_finding(ledger, accounts)
+    finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
 
     for kind, ax in zip(SEQUENCES, axes):
         entries = ledger[(ledger.request == kind) & (ledger.method == HEAD)]
-        certificate = check_certificate(ledger, accounts, kind)
-        draw_budget(ax, entries, accounts[kind], certificate.n_certified)
+        certificate = check_certificate(ledger, other_shares, kind)
+        draw_spent(ax, entries, other_shares[kind], certificate.n_certified)
         who = SEQUENCES[kind].capitalize()
         ax.set_title(f"{who}: {how_many(len(certificate.forced), 'forced retrain')}")
         ax.set_xlabel("patients removed")
@@ -5015,13 +5036,15 @@ def certificate_figure(ledger, accounts, settings):
 
 
 def reveals_finding(observed):
-    """Do two versions of the head show who left, one by one, and how exactly?"""
+    """Do two versions of the head show who left, one by one, and how precisely?"""
     singles = [observed[kind, 1] for kind in SEQUENCES]
     if not all(closer_than_a_guess(people) for people in singles):
-        return "Two versions of a model do not always reveal who left"
+        return "Two versions of a model do not always reveal the data of who left"
 
     years = max(median_error(people, "found_", "age") for people in singles)
-    return f"Two versions of a model reveal who left: ages are typically {years:.1f} years off"
+    return (
+        f"Two versions of a model reveal the data of who left: age typically to {years:.1f} years"
+    )
 
 
 SEARCHED = {"age": AGES, "glucose": GLUCOSES}
@@ -5032,7 +5055,7 @@ GUESSED = "guess: the average of similar people"
 
 
 def draw_revealed(ax, people, column):
-    """Age or glucose of all who left: the true one across, the computed and the guessed one up."""
+    """Age or glucose of all who left: true values on the x axis, computed and guessed on the y."""
     truth = people[column]
     limits = (SEARCHED[column][0], SEARCHED[column][-1])
     ax.plot(limits, limits, color=GREY, linewidth=0.8, zorder=1, label="the truth")
@@ -5045,7 +5068,7 @@ def draw_revealed(ax, people, column):
     if len(people) > 0:
         found = median_error(people, "found_", column)
         guess = median_error(people, "guess_", column)
-        errors = f"median error: {found:.1f}\nof the guess: {guess:.1f}"
+        errors = f"median error: {found:.1f}\n(of guesses: {guess:.1f})"
     ax.set_xlabel(f"true {column} ({UNITS[column]})\n{errors}")
     ax.set(xlim=limits, ylim=limits)
     ax.locator_params(nbins=4)
@@ -5090,11 +5113,11 @@ CERTIFICATE_LEGEND = """
 The head is the last layer of a network. Noise, a random vector, is drawn once,
 before training, to hide the trace of removals.
 certified  at most: removals before this noise, or one of {} others, forces a
-           retrain. Later, a head that was not retrained cannot have just any
-           noise, as the certificate assumes
+           retrain. Later, the absence of a retrain rules out some noise; the
+           certificate assumes that none is ruled out
 within     removals that did not exceed the limit; a retrain starts at 0 again
 forced     retrains, where a removal would have exceeded it
-left       the trace that was measured, in % of the trace at worst; the largest
+measured   the trace, in % of the trace at worst; the largest
 """
 
 OBSERVER_LEGEND = """
@@ -5108,7 +5131,7 @@ and the average of many versions has hardly any noise.
 
 
 def strategies_table(summary):
-    """The strategies in words."""
+    """A row per strategy, with the columns of STRATEGIES_LEGEND for each kind of request."""
     columns = {}
     for kind in SEQUENCES:
         part = summary.loc[kind]
@@ -5116,37 +5139,37 @@ def strategies_table(summary):
         columns[kind, "gap"] = part.largest_gap.map(in_points)
         columns[kind, "other"] = part.elsewhere
         columns[kind, "off"] = part.off_target
-        columns["", "of"] = part.measured  # the same for both kinds
+    columns["", "of"] = summary.loc[RANDOM].measured  # the same for both kinds
     return pd.DataFrame(columns).rename_axis(None)
 
 
-def certificate_table(ledger, accounts):
-    """The certificate in words."""
+def certificate_table(ledger, other_shares):
+    """A row per kind of request, with the columns of CERTIFICATE_LEGEND."""
     n_removals = ledger.asked.max()
     rows = {}
     for kind in SEQUENCES:
-        certificate = check_certificate(ledger, accounts, kind)
+        certificate = check_certificate(ledger, other_shares, kind)
         forced = "none"
         if certificate.forced:
             forced = f"{len(certificate.forced)}, the first at request {certificate.forced[0]}"
-        left = "-"
+        measured = "-"
         if certificate.n_within > 0:
-            left = percent(certificate.largest_share, 0)
+            measured = percent(certificate.largest_share, 0)
         rows[kind] = {
             "certified": f"{certificate.n_certified} of {n_removals}",
             "within": certificate.n_within,
             "forced": forced,
-            "left": left,
+            "measured": measured,
         }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def observer_table(observed):
-    """What the observer finds, in words."""
+    """A row per kind of request and batch, with the columns of OBSERVER_LEGEND."""
     rows = {}
     for (kind, n_leavers), people in observed.items():
         row = {"found": "nobody", "diagnosis": "-", "guess": "-"}
-        if len(people) > 0:  # not all removals had fresh noise
+        if len(people) > 0:  # nobody is observed if a retrain lies between every two versions
             n_right = (people.diagnosis == people.found_diagnosis).sum()
             row["found"] = errors_in_words(people, "found_")
             row["diagnosis"] = f"{n_right} of {len(people)}"
@@ -5162,21 +5185,21 @@ def errors_in_words(people, prefix):
     return f"{years:.1f} / {mg:.1f}"
 
 
-def sequential_page(ledger, summary, observed, accounts):
+def sequential_page(ledger, summary, observed, other_shares):
     """One by one in three tables: the strategies, the certificate, and what it does not cover."""
     findings = [
         sequential_finding(summary),
-        certificate_finding(ledger, accounts),
+        certificate_finding(ledger, other_shares),
         reveals_finding(observed),
     ]
     headline = wrapped(". ".join(findings) + ".")
-    n_others = len(accounts[RANDOM])
+    n_others = len(other_shares[RANDOM])
     return "\n".join([
         headline,
         "",
         strategies_table(summary).to_string(),
         STRATEGIES_LEGEND,
-        certificate_table(ledger, accounts).to_string(),
+        certificate_table(ledger, other_shares).to_string(),
         CERTIFICATE_LEGEND.format(n_others),
         observer_table(observed).to_string(),
         OBSERVER_LEGEND.rstrip(),
@@ -5186,14 +5209,14 @@ def sequential_page(ledger, summary, observed, accounts):
 def sequential(settings):
     """The same patients ask one by one; five strategies, and what a removal gives away."""
     make_request(RANDOM, settings)  # raises SettingsError before the work
-    ledger, observed, accounts = run_sequences(settings)
+    ledger, observed, other_shares = run_sequences(settings)
     summary = summarise_ledger(ledger)
     figures = {
         "sequential_requests.png": sequential_figure(summary, settings),
-        "certificate_budget.png": certificate_figure(ledger, accounts, settings),
+        "certificate_budget.png": certificate_figure(ledger, other_shares, settings),
         "removal_reveals.png": reveals_figure(observed, settings),
     }
-    page = sequential_page(ledger, summary, observed, accounts)
+    page = sequential_page(ledger, summary, observed, other_shares)
     table = ledger.set_index(["request", "method", "asked"])
     return Output(page, table, figures)
 
@@ -5252,12 +5275,13 @@ def say(text, end="\n"):
         print(text, end=end, flush=True)
     except OSError as error:
         # What could not be written is still in a buffer, which Python writes again when it ends.
-        # That must not fail, too: from now on, all output goes nowhere
+        # That second attempt must not fail either: from now on, all output goes nowhere
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
 
         reader_is_gone = error.errno in (errno.EPIPE, errno.EINVAL)  # the latter on Windows
         if not reader_is_gone:
+            # main prints "the page" in place of a file name
             raise OSError(error.errno, error.strerror, "the page") from error
 
 
@@ -5339,7 +5363,7 @@ def parse(argv):
     try:
         given = vars(parser.parse_args(argv))
     except SystemExit:  # argparse has said what there is to say, perhaps a long --help
-        say("", end="")  # flush it
+        say("", end="")  # flush now: if the reader is gone (--help | head), say deals with it
         raise
 
     experiment = given.pop("experiment")
@@ -5424,18 +5448,27 @@ def written_beside(path):
 
 
 def write_figure(figure, path, settings):
-    """Write a figure or a film."""
+    """Write a figure, or a film, which is a GIF whatever --format says; returns its path."""
+    # Not isinstance: Part 2, with Film, may have been deleted
     is_film = not hasattr(figure, "savefig")
+    if not is_film:
+        path = path.with_suffix("." + settings.format)
+
     with written_beside(path) as temporary:
         if is_film:
             figure.save(temporary)
         else:
             options = SAVING[settings.format]
             figure.savefig(temporary, format=settings.format, dpi=settings.dpi, **options)
+    return path
 
 
 def write_table(table, path):
-    """Write a table as CSV. A device cannot be renamed, so it is written to directly."""
+    """Write a table as CSV.
+
+    Renaming a file onto a device such as /dev/null would replace it, so a device is written to
+    directly.
+    """
     if path.exists() and not path.is_file():
         table.to_csv(path)
         return
@@ -5457,18 +5490,14 @@ def run(experiment, settings):
         say("")
         say(wrapped(how_it_was_made(experiment, settings)))
 
-    # Figures. A film is a GIF in any format
     written = []
     for name, figure in output.figures.items():
-        path = folder / name
-        if hasattr(figure, "savefig"):
-            path = path.with_suffix("." + settings.format)
-        write_figure(figure, path, settings)
+        path = write_figure(figure, folder / name, settings)
         written.append(path)
 
-    # The table
     if csv is not None:
-        if settings.csv == "/dev/stdout":  # opened once more, it would overwrite the page in a file
+        if settings.csv == "/dev/stdout":
+            # With "> file", opening it again would truncate the file, and lose the page
             say(output.table.to_csv(), end="")
         else:
             write_table(output.table, csv)
@@ -5513,6 +5542,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    if hasattr(sys.stdout, "reconfigure"):  # an IDE's output may have less to offer
+    # An IDE may replace stdout by an object without this method
+    if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")  # a console may lack a folder's letters
     sys.exit(main())

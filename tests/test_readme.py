@@ -197,7 +197,7 @@ def observer_rows():
 
 TABLES = {  # name -> where it stands, heading, and the function that makes the rows
     "demo": ("README", DEMO_HEADING, partial(demo_rows, "demo", mu.hospital)),
-    "scores": ("README", SCORES_HEADING, scores_rows),
+    "scores": ("guide", SCORES_HEADING, scores_rows),
     "requests": ("README", REQUESTS_HEADING, requests_rows),
     "basic": ("guide", DEMO_HEADING, partial(demo_rows, "basic", mu.abstract)),
     "clinical": ("guide", DEMO_HEADING, partial(demo_rows, "clinical", mu.wisconsin)),
