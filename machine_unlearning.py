@@ -1820,7 +1820,7 @@ def as_zero_and_one(y, classes):
             raise ValueError(f"the labels must be the names {classes}; they are {found}")
         return (y == classes[1]).to_numpy(int)
 
-    # Of two numbers, the larger one is. Names that are numbers, too, must be in the same order
+    # Of two numbers, the larger one is; names that are numbers must be these two, in this order
     smaller, larger = sorted(found)
     names = pd.Series(classes).astype(str).replace({"False": "0", "True": "1"})
     names = pd.to_numeric(names, errors="coerce")  # a word becomes NaN

@@ -386,7 +386,7 @@ def test_a_column_that_is_not_quite_one_of_numbers_is_named(here, others):
 
 
 def test_a_hint_is_not_taken_from_a_row_that_is_left_out():
-    table = TABLE.assign(name="Ann", age=TABLE.age.astype(object))
+    table = TABLE.assign(name="Ann", age=TABLE.age.astype(str).astype(object))
     table.loc[0, ["age", "outcome"]] = ["old", None]
     with pytest.raises(mu.SettingsError, match=r"numbers in name$"):
         mu.own_cohort(table, "outcome", "age,name")
