@@ -1322,7 +1322,9 @@ def performance_figure(comparison):
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
-    gap_panel.set_xlabel("mean difference of\nprobabilities, in points", loc="left")
+    gap_panel.set_xlabel(
+        "mean difference of\nprobabilities, in points,\neach tick 10 times more", loc="left"
+    )
 
     # What each model is, below its name
     meanings = ["before the request", "the target", "nothing forgotten", "climbs their loss"]
