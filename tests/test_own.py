@@ -317,7 +317,7 @@ def test_rows_of_which_it_is_missing_whether_they_ask_are_left_out():
     ]:
         cohort = mu.own_cohort(table, "outcome", TWO, query)
         assert len(cohort.y) == len(TABLE) - n_missing
-    assert mu.columns_in("`Tom's age` > 40 and `Tom's age` < 60", table) == ["Tom's age"]
+    assert "Tom's age" in mu.columns_in("`Tom's age` > 40 and `Tom's age` < 60", table)
 
 
 def test_a_query_cannot_reorder_rows_or_reach_our_own_names():
