@@ -2504,9 +2504,9 @@ def seeds_headline(accuracies, comparison):
         return f"Accuracy on {the_asked(comparison.data)} with {len(of_ascent)} other seeds"
 
     if here > of_ascent.max():
-        rank = ", more than all of them"
+        rank = ", the most"
     elif here < of_ascent.min():
-        rank = ", less than all of them"
+        rank = ", the least"
     else:
         rank = ""
     return (

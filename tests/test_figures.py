@@ -355,7 +355,7 @@ def test_the_sweep_figure(swept):
     assert [text.get_text() for text in seeds.texts] == ["◇ 95%", "◇ 70%"]
     headline = mu.seeds_headline(accuracies, swept[2])
     assert numbers(headline) == [3, 30, 66, 80, 70]  # seeds, accuracies, the 80, ours
-    assert headline.endswith("more than all of them")
+    assert headline.endswith("ours leaves 70%, the most")
 
 
 def test_the_sweep_says_what_its_table_says(swept):
