@@ -4095,8 +4095,8 @@ def study_figure(table, settings):
     # What the three panels show
     about_attacks = (
         "Caught: an attack is right more often\n"
-        "than by luck, which gives about 50%\n"
-        f"and at most {limits_of_chance(table)}."
+        "than luck explains. The limit of luck\n"
+        f"is {limits_of_chance(table)}, by test."
     )
     about_accuracy = (
         "Right predictions for those who left.\n"
@@ -5083,8 +5083,7 @@ def reveals_figure(observed, settings):
     """What two versions of the head reveal of each who left, beside the truth and a guess."""
     explanation = (
         f"{whose_data(settings)}. Computed from the certified head before and after each removal, "
-        "and data of similar people. The certificate covers one version only; new noise in each "
-        "would hide who left."
+        "and data of similar people. The certificate covers one version only."
     )
     finding = reveals_finding(observed)
     fig, axes = new_figure(5, finding, explanation, 1, 4)

@@ -853,7 +853,7 @@ def test_the_figure_of_the_study_shows_its_table():
         headings = " ".join(label.get_text() for label in ax.get_xticklabels())
         assert numbers(headings) == [80, 400, 80, 400, 20, 340]  # a quarter of 80, 320 stay
     assert "within 5 points" in accuracy.get_xlabel()
-    assert numbers(attack.get_xlabel()) == [50, 58, 64]
+    assert numbers(attack.get_xlabel()) == [58, 64]
 
 
 def test_the_limits_of_chance_where_it_has_something_to_guess_from():
