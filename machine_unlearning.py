@@ -172,7 +172,7 @@ class Settings:
         for option in fields(self):
             value = getattr(self, option.name)
             if option.name == "forget" and value is None:
-                continue  # a fifth of the training rows, in the experiment "own" (Part 2)
+                continue  # the experiment "own" (Part 2) makes it a fifth of the training rows
             check_type(option.name, value, option.type)
             limits = option.metadata["limits"]
             if limits:
@@ -281,7 +281,8 @@ def divide(cohort, in_train, in_test, asked):
     in_train and in_test are positions of rows in the cohort, asked positions in in_train. Raises
     SettingsError if the retain set would lack a class.
     """
-    # The scaler is fitted on everybody, the test set included, so it remembers those who leave
+    # A simplification: the scaler is fitted on everybody, test rows too, and not refitted after the
+    # request. Strictly, it would have to forget as well
     X = np.asarray(cohort.scaler.fit_transform(cohort.features))
     everybody = Rows(X, cohort.y)
     train = everybody.at(in_train)
@@ -432,7 +433,9 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         where p is rounded to 0 or 1.
         """
         y = self.encode(X, y)
-        with np.errstate(under="ignore"):  # too small is 0, even after np.seterr(all="raise")
+        # What is too small for a float becomes 0, even if the caller has told NumPy to raise an
+        # error; so in all methods below
+        with np.errstate(under="ignore"):
             z = self.forward(X).z
             exponents = np.where(y == 1, -z, z)  # (n,)
             return np.logaddexp(0, exponents)  # log(exp(0) + exp(exponents))
@@ -584,7 +587,8 @@ class TwoLayerMLP(ClassifierMixin, BaseEstimator):
         """A ConvergenceWarning if the weights are not finite."""
         if not np.isfinite(self.weights_).all():
             message = "the weights are not finite any more: a smaller step size may help"
-            warnings.warn(message, ConvergenceWarning, stacklevel=4)  # who called descend, unlearn
+            # 4: this method, move, then fit, descend or unlearn, then their caller, who is told
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -755,7 +759,9 @@ def more_retrains(request, n, rng):
     # Then train them, which draws nothing any more
     work = len(retain.y) * request.original.hidden_size * epochs
     n_jobs = -1 if work > MUCH_WORK else 1
-    calls = [delayed(model.descend)(retain.X, retain.y, epochs) for model in models]  # not made yet
+    # delayed only notes a call, and Parallel makes it. Another process trains a copy of a model, so
+    # what Parallel returns is returned here, not models
+    calls = [delayed(model.descend)(retain.X, retain.y, epochs) for model in models]
     return Parallel(n_jobs)(calls)
 
 
@@ -978,7 +984,10 @@ def in_our_style():
 
 
 class NotebookFigure(Figure):
-    """A figure that pyplot does not know; a notebook shows it, once, by calling _repr_png_."""
+    """A figure made without pyplot, so that a notebook shows it once, by calling _repr_png_.
+
+    It would show one of pyplot's twice: as a figure, and as the value of the cell.
+    """
 
     @in_our_style()
     def savefig(self, *arguments, **options):
@@ -1074,10 +1083,10 @@ def name_rows(ax, numbers):
     ax.set_ylim(len(numbers) - 0.4, -0.6)  # the first row on top, some room above and below
     ax.tick_params(axis="y", length=0)
 
-    x_in_panel_widths = ax.get_yaxis_transform()
+    place = ax.get_yaxis_transform()  # x in widths of the panel, 1 at its right; y in rows
     for row, (name, number) in enumerate(numbers.items()):
         color = COLORS.get(name, INK)
-        ax.text(1.06, row, number, transform=x_in_panel_widths, color=color, va="center")
+        ax.text(1.06, row, number, transform=place, color=color, va="center")
 
 
 def draw_bars(ax, title, values, form="{:.0%}", end=1, accuracy=True):
@@ -1230,8 +1239,9 @@ NO_VERDICT = "No verdict: the original or the retrained model has learned nothin
 
 def times_the_gap(results):
     """The gap that ascent leaves, in multiples of the gap that doing nothing leaves; in words."""
-    times = results.gap_to_retrained[ASCENT] / max(results.gap_to_retrained[NAIVE], 1e-12)
-    return f"{times:,.0f}" if times >= 9.95 else f"{times:.2g}"  # .2g would say 1e+01
+    nothing = max(results.gap_to_retrained[NAIVE], 1e-12)  # not 0
+    times = results.gap_to_retrained[ASCENT] / nothing
+    return f"{times:,.0f}" if times >= 9.95 else f"{times:.2g}"  # 9.95 in two digits is 1e+01
 
 
 def breaks_the_model(results):
@@ -1262,7 +1272,7 @@ def draw_gap_panel(ax, gaps, others):
 
     The target's own gap is 0; in its row stand the others, and a band shows how far they reach.
     """
-    # In percentage points, none of them 0, which has no place on a log scale
+    # In percentage points. A log scale has no 0, so what is below 0.01 is drawn at 0.01
     gaps = (100 * gaps).clip(0.01)
     others = (100 * others).clip(0.01)
 
@@ -1431,7 +1441,7 @@ def concrete_figure(comparison):
 
 def feature_column(name, values):
     """A column of the table of patients: a feature, in words, without a tint."""
-    # Two or three digits of the largest one
+    # Decimals by size: 5 -> 5.0, 80 -> 80, 0.5 -> 0.50; from 100 on none
     largest = max(values.abs().max(), 1e-9)
     decimals = int(np.clip(2 - np.log10(largest), 0, 6))
     words = [f"{value:.{decimals}f}" for value in values]
@@ -1551,7 +1561,8 @@ def demo_finding(comparison):
     if check_answers(comparison).holds["naive"]:
         size = "one that retrained models have, too: only an attack can tell"
     else:
-        # A perfect model would be one more retrain: of n + 1 gaps, each is as often the largest
+        # A perfect answer is just one more retrain. Then its gap and the n others are alike, and
+        # each of the n + 1 is the largest with probability 1 / (n + 1)
         size = f"larger than that of {n} other retrains, as a perfect model's is 1 time in {n + 1}"
     sentences.append(
         f"Naive deletion has changed no weight and forgotten nothing; its gap is {size}."
