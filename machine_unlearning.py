@@ -4301,8 +4301,9 @@ class Sisa:
     def __init__(self, rows, settings, rng):
         """Train on rows; the shards are drawn at random."""
         self.rows = rows
-        # A row takes part in (SLICES + 1) / 2 stages, on average: seen as often as without slices
-        self.epochs = round(2 * settings.epochs / (self.SLICES + 1))
+        # A row of slice k is in stages k + 1 to SLICES, on average in (SLICES + 1) / 2 of them. The
+        # epochs per stage make up for that: it is seen as often as it would be without slices
+        self.stage_epochs = round(2 * settings.epochs / (self.SLICES + 1))
 
         self.shards = []
         order = rng.permutation(len(rows.y))
@@ -4324,7 +4325,7 @@ class Sisa:
                 positions = np.concatenate(shard.slices[:stage])
                 if len(positions) > 0:  # not everybody has left
                     part = self.rows.at(positions)
-                    network.descend(part.X, part.y, self.epochs)
+                    network.descend(part.X, part.y, self.stage_epochs)
                 shard.stages.append(network)
         return self
 
