@@ -4364,22 +4364,22 @@ class CertifiedHead:
     drawn once, before training.
 
     A removal is one Newton step. It leaves a trace: a gradient that retraining would not have.
-    spent is an upper bound on the norm of all traces so far. While spent <= allowed, the noise
-    hides them, and w is certified: whatever is seen of w is at most e^EPSILON (2.7) times likelier,
-    or less likely, than after retraining, except with probability DELTA. A removal that would
-    exceed the limit forces a retrain, with new noise. Guo, Goldstein, Hannun, van der Maaten, ICML
-    2020, arXiv 1911.03030.
+    spent is an upper bound on the norm of all traces together; residual measures that norm. While
+    spent <= allowed, the noise hides them, and w is certified: whatever is seen of w is at most
+    e^EPSILON (2.7) times likelier, or less likely, than after retraining, except with probability
+    DELTA. A removal that would exceed the limit forces a retrain, with new noise. Guo, Goldstein,
+    Hannun, van der Maaten, ICML 2020, arXiv 1911.03030.
 
     The promise has three conditions:
 
     1. One version is seen, not two: they have the same noise, and in their difference it cancels.
     2. Nobody leaves because of what an earlier version has shown.
     3. The noise does not decide when to retrain. Here it does: spent is computed from w, and w
-       depends on b. With seed 42, the clinic's first retrain is forced at about request 45 to
-       58, over 1,600 noises. If a head reaches request 50 without a retrain, every noise that
-       would have forced one by then is ruled out. The proof assumes that none is. So the promise
-       holds only while practically no noise would have forced a retrain. A remedy is to fix the
-       retrains before the noise is drawn.
+       depends on b. So a head without a retrain gives something away: every noise that would have
+       forced one by now is ruled out. The proof assumes that none is. Hence the promise holds only
+       while practically no noise would have forced a retrain. With seed 42, over 1,600 noises, the
+       clinic's first retrain is forced at about request 45 to 58: the promise ends at about 45, at
+       the latest. A remedy is to fix the retrains before the noise is drawn.
     """
 
     EPSILON = 1.0
@@ -4387,6 +4387,7 @@ class CertifiedHead:
     LAMBDA = 1e-2
     SIGMA = 1.5  # by trial: enough noise for 80 random requests; more costs accuracy
     GAMMA = 1 / (6 * np.sqrt(3))  # largest third derivative of log(1 + exp); the paper takes 1/4
+    # The largest trace that this noise hides, by the paper's theorem on Gaussian noise
     allowed = SIGMA * EPSILON / np.sqrt(2 * np.log(1.5 / DELTA))
 
     def __init__(self, rows, settings, rng):
@@ -4421,7 +4422,7 @@ class CertifiedHead:
         return (V.T * (p * (1 - p))) @ V + self.LAMBDA * len(V) * np.eye(len(self.w))
 
     def residual(self, rows):
-        """The norm of the measured trace: 0 if trained on exactly these rows."""
+        """The norm of the trace of all removals, measured: 0 if trained on exactly these rows."""
         V = self.signed_features(rows)
         return np.linalg.norm(self.gradient(V) + self.b)
 
@@ -4434,7 +4435,7 @@ class CertifiedHead:
             g = self.gradient(V) + b
             step = -np.linalg.solve(self.hessian(V), g)
             self.w = self.w + step
-        self.spent = self.residual(rows)
+        self.spent = self.residual(rows)  # 0, up to rounding
         return self
 
     def remove(self, leavers, remaining, rng):
@@ -4442,8 +4443,9 @@ class CertifiedHead:
 
         leavers and remaining are Rows.
         """
-        # At w, gradient(all rows) + b is nearly 0. So gradient(remaining) + b is nearly
-        # -gradient(leavers); one Newton step on the remaining rows cancels most of it
+        # At w, gradient(all rows) + b is the trace of earlier removals. So gradient(remaining) + b
+        # is this trace minus gradient(leavers). The step cancels the second part, nearly: what is
+        # left of it is the trace of this removal. The first part stays, so the traces add up
         V = self.signed_features(remaining)
         g = -self.gradient(self.signed_features(leavers))
         step = -np.linalg.solve(self.hessian(V), g)
@@ -4462,11 +4464,15 @@ class CertifiedHead:
         """The norm of the trace that a Newton step (h,) leaves, at most; V (n, h): those who stay.
 
         There would be none if the Hessian stayed the same along the step. It changes, because
-        p (1 - p) of a row x changes by up to GAMMA |x.step|, which is at most GAMMA |step|, since
-        |x| <= 1. The trace is V' D V step, where the diagonal matrix D holds the change of
-        p (1 - p) of each row, averaged along the step; |V| is the largest singular value. So the
-        trace is at most |V| GAMMA |step| |V step|. It is even at most half of that, as the change
-        begins at 0 and grows along the step. The paper does not use this, and neither do we.
+        p (1 - p) of each row does. A diagonal matrix D holds these changes, averaged along the
+        step; the norm of a matrix is its largest singular value:
+
+            trace = V' D V step
+            |D| <= GAMMA max |x.step| <= GAMMA |step|        since |x| <= 1
+            |trace| <= |V| |D| |V step| <= GAMMA |V| |step| |V step|
+
+        The trace is even at most half of that, as the changes begin at 0 and grow along the step.
+        The paper does not use this, and neither do we.
         """
         norm = np.linalg.norm
         return self.GAMMA * norm(V, 2) * norm(step) * norm(V @ step)
