@@ -4522,11 +4522,12 @@ def one_by_one(kind, settings):
     everybody = stack(forget, retain)  # those who ask come first, in the order of asking
     rng = np.random.RandomState([settings.seed, KINDS.index(kind), 0])
 
-    # The two retrainings start anew at each request, the three shortcuts from a model of everybody
+    # The three shortcuts start from a model of everybody
     sisa = Sisa(everybody, settings, rng)
     newton_model = train_by_newton(everybody, settings, rng)
     head = CertifiedHead(everybody, settings, rng)
 
+    # A result and its seconds; timed hands rng to the function as its last argument
     def answer(function, *arguments):
         return timed(function, *arguments, rng=rng, repeats=1)
 
@@ -4536,11 +4537,13 @@ def one_by_one(kind, settings):
         leaver = everybody.at(slice(asked - 1, asked))
         remaining = everybody.at(slice(asked, None))
 
-        # The shortcuts go on from their own answer to the request before
+        # Two retrainings start anew
         seconds = {}
         full_retrained, seconds[RETRAIN] = answer(train_by_descent, remaining, settings)
-        sisa, seconds[SISA] = answer(sisa.remove, asked - 1)
         newton_retrained, seconds[NEWTON_RETRAIN] = answer(train_by_newton, remaining, settings)
+
+        # Three shortcuts go on from their own answer to the request before
+        sisa, seconds[SISA] = answer(sisa.remove, asked - 1)
         to_newton = Request(newton_model, remaining, leaver, settings)
         newton_model, seconds[NEWTON] = answer(newton, to_newton)
         head, seconds[HEAD] = answer(head.remove, leaver, remaining)
@@ -4583,7 +4586,7 @@ def summarise_ledger(ledger):
     time         of all requests, relative to Full Retrain's
     largest_gap  to the target
     measured     the number of checks, that is, of requests at which the gap was measured
-    elsewhere    in how many checks the model is another one than its target
+    elsewhere    in how many checks the model is not its target, beyond rounding
     off_target   in how many it is even more than ONE_POINT away from it
     """
     ledger = ledger.assign(
@@ -4592,8 +4595,9 @@ def summarise_ledger(ledger):
     )
     groups = ledger.groupby(["request", "method"], sort=False)
     seconds = groups.seconds.sum()
+    retrain_seconds = seconds.xs(RETRAIN, level="method")  # by request
     columns = {
-        "time": seconds / seconds.xs(RETRAIN, level="method"),
+        "time": seconds / retrain_seconds,
         "largest_gap": groups.gap_to_retrained.max(),
         "measured": groups.gap_to_retrained.count(),
         "elsewhere": groups.elsewhere.sum(),
