@@ -4613,12 +4613,13 @@ def try_other_noise(kind, settings, head, n_others=20):
     """How much of its limit the head would have spent, had it been trained with other noise.
 
     An array per noise: spent / allowed, before all requests and after each one. If a request forces
-    a retrain, the array ends before it.
+    a retrain, the array ends before it. Of head, only the features are used.
     """
     request_rows = make_request(kind, settings)
     n_asked = len(request_rows.forget.y)
     everybody = stack(request_rows.forget, request_rows.retain)  # those who ask come first
-    # 98 here and 99 in observe: random numbers of their own, apart from those of any KINDS
+    # Elsewhere, the number after the seed is the position of a kind. No kind has 98, nor 99, which
+    # observe takes: these random numbers are used nowhere else
     rng = np.random.RandomState([settings.seed, 98])
 
     other_shares = []
@@ -4653,7 +4654,7 @@ def check_certificate(ledger, other_shares, kind):
     measured = within.residual / within.spent
 
     # How many removals does each noise hide, until it forces a retrain?
-    n_hidden = [len(shares) - 1 for shares in other_shares[kind]]  # minus the value before them
+    n_hidden = [len(shares) - 1 for shares in other_shares[kind]]  # shares[0]: before all removals
     n_hidden.append(forced[0] - 1 if forced else len(entries))  # the head's own noise
     return Certificate(forced, len(within), measured.max(), min(n_hidden))
 
