@@ -4664,15 +4664,16 @@ def check_certificate(ledger, other_shares, kind):
 # Here somebody holds two, from before and after a removal, and computes who has left. Both have the
 # same noise, so it cancels in their difference. Bertran et al., NeurIPS 2024, arXiv 2405.20272.
 #
-# The observer has public rows: other people than the hospital's, but as many of each kind as remain
-# there. The guess to compare with sees no head, but the same public rows.
+# The observer has public rows: other people than the hospital's, but as many like the leavers, and
+# as many like all others, as remain there. The guess to compare with sees people like the leavers,
+# but no head.
 #
 # Two things defeat this observer: publishing only one version, or drawing new noise for each. But
 # new noise means a retrain each time, and the mean of many such versions has hardly any noise. With
 # several leavers between two versions, the observer finds them less accurately.
 
-# Leavers between two versions if only every fifth version is published. For random patients this
-# blurs what is revealed; of a clinic's, two versions then tell no more than a guess, with seed 42
+# Leavers between two versions if only every fifth version is published. With seed 42, this blurs
+# what is revealed of random patients; of a clinic's, the observer learns no more than a guess says
 BATCH = 5
 AGES = np.arange(101)  # where the observer searches, in years
 GLUCOSES = np.arange(40, 221)  # in mg/dL
@@ -4683,6 +4684,12 @@ def possible_patients():
     ages, glucoses, diagnoses = np.meshgrid(AGES, GLUCOSES, [0, 1], indexing="ij")
     people = np.column_stack([ages.ravel(), glucoses.ravel()])
     return Rows((people - MEANS) / DEVIATIONS, diagnoses.ravel())
+
+
+def nearest_row(rows, point):
+    """The position of the row of rows (N, h) that is nearest to a point (h,)."""
+    squared_distances = ((rows - point) ** 2).sum(axis=1)  # (N,)
+    return np.argmin(squared_distances)
 
 
 def recover(before, after, public, n_leavers):
@@ -4704,18 +4711,21 @@ def recover(before, after, public, n_leavers):
     H = before.hessian(before.signed_features(public))  # (h, h)
     moves = np.linalg.solve(H, gradients.T).T  # (N, h)
 
-    # Choose the move that is nearest to what the others leave unexplained
-    n_choices = 3 * n_leavers if n_leavers > 1 else 1  # a single one would only be chosen again
+    # Choose one after the other: the move nearest to what those before leave unexplained
     unexplained = after.w - before.w
     chosen = []
-    for _ in range(n_choices):
-        if len(chosen) == n_leavers:  # all are chosen: choose the oldest again
-            oldest = chosen.pop(0)
-            unexplained = unexplained + moves[oldest]
-        distances = ((moves - unexplained) ** 2).sum(axis=1)  # (N,)
-        nearest = np.argmin(distances)
-        unexplained = unexplained - moves[nearest]
+    for _ in range(n_leavers):
+        nearest = nearest_row(moves, unexplained)
         chosen.append(nearest)
+        unexplained = unexplained - moves[nearest]
+
+    # Choose each again, given the others: twice. A single one has no others
+    n_rounds = 2 if n_leavers > 1 else 0
+    for _ in range(n_rounds):
+        for k in range(n_leavers):
+            unexplained = unexplained + moves[chosen[k]]
+            chosen[k] = nearest_row(moves, unexplained)
+            unexplained = unexplained - moves[chosen[k]]
 
     return candidates.at(chosen)
 
@@ -4728,18 +4738,21 @@ def guess_leavers(similar, n_leavers, rng):
     people are drawn. Each is then matched with the leaver it fits best, which gives smaller errors
     than repeating the average.
     """
-    drawn = rng.choice(len(similar.y), n_leavers, replace=False)
-    guess = similar.at(drawn)
+    positions = rng.choice(len(similar.y), n_leavers, replace=False)
+    drawn = similar.at(positions)
     if n_leavers > 1:
-        return guess
+        return drawn
+
+    # Rows must have a diagnosis, but an average has none: take the one of the person drawn
     average = similar.X.mean(axis=0, keepdims=True)  # (1, 2)
-    return Rows(average, guess.y)
+    return Rows(average, drawn.y)
 
 
 def matched(rows, leavers):
     """The rows in the order in which they fit the leavers best."""
-    order = linear_sum_assignment(cdist(leavers.X, rows.X))[1]
-    return rows.at(order)
+    # Pairs with the smallest sum of distances: the positions of the leavers, then of their rows
+    pairs = linear_sum_assignment(cdist(leavers.X, rows.X))
+    return rows.at(pairs[1])
 
 
 # Columns of what the observer achieves; a diagnosis is 1 if diabetic. That of a guess is nowhere
@@ -4776,7 +4789,7 @@ def observe(kind, settings, heads, n_leavers):
             continue
 
         leavers = forget.at(slice(start, end))
-        public_rows = public.at(slice(end, None))  # as many of each kind as remain
+        public_rows = public.at(slice(end, None))  # as many like the leavers as remain
         found = recover(heads[start], heads[end], public_rows, n_leavers)
         guess = guess_leavers(like_forget, n_leavers, rng)
 
