@@ -5151,9 +5151,9 @@ Newton, a head with the same noise for the head, another one for a retraining
 CERTIFICATE_LEGEND = """
 The head is the last layer of a network. Noise, a random vector, is drawn once,
 before training, to hide the trace of removals.
-certified  at most: removals before this noise, or one of {} others, forces a
-           retrain. Later, the absence of a retrain rules out some noise; the
-           certificate assumes that none is ruled out
+certified  at most: the removals before the first at which this noise, or one
+           of {} others, forces a retrain. Later, the absence of a retrain rules
+           out some noise; the certificate assumes that none is ruled out
 within     removals that did not exceed the limit; a retrain starts at 0 again
 forced     retrains, where a removal would have exceeded it
 measured   the trace, in % of the trace at worst; the largest
