@@ -5476,7 +5476,7 @@ def written_beside(path):
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        yield temporary
+        yield temporary  # now the caller writes; an error of the caller is raised here
         temporary.replace(path)
     except OSError as error:
         # Name the user's path, not the temporary one
