@@ -1250,21 +1250,18 @@ def breaks_the_model(results):
 
 
 def what_ascent_does(comparison):
-    """What gradient ascent has done to the model, judged on the test set; in words."""
+    """What gradient ascent does to the model, judged on the test set: "breaks the model: ..."."""
     results = comparison.results
     right = results.test_accuracy[ASCENT]
     target = results.test_accuracy[RETRAIN]
 
     if comparison.settings.unlearn_epochs * comparison.settings.multiplier == 0:
-        return "Without a step of gradient ascent, the model stays as it was"
+        return "without a step leaves the model as it was"
     if check_answers(comparison).holds["useful"]:
         times = times_the_gap(results)
-        return f"Gradient ascent ends {times} times as far from the target as doing nothing"
-    breaks = breaks_the_model(results)
-    if breaks and right < 0.5:
-        return f"Gradient ascent makes the model worse than a coin toss: {right:.0%} right"
-    verb = "breaks" if breaks else "harms"
-    return f"Gradient ascent {verb} the model: {right:.0%} right instead of {target:.0%}"
+        return f"ends {times} times as far from the target as deletion"
+    verb = "breaks" if breaks_the_model(results) else "harms"
+    return f"{verb} the model: {right:.0%} right, not {target:.0%}"
 
 
 def draw_gap_panel(ax, gaps, others):
@@ -1300,12 +1297,10 @@ def performance_figure(comparison):
         f"is {len(others)} other retrains."
     )
     if has_learned(comparison):
-        finding = what_ascent_does(comparison)
+        finding = f"Deletion forgets nothing; ascent {what_ascent_does(comparison)}"
         in_band = check_answers(comparison).holds["naive"]
-        size = "no larger than theirs" if in_band else "larger than theirs"
-        explanation += (
-            f" Naive deletion forgets nothing: it keeps the old weights, and its gap is {size}."
-        )
+        visible = "not even its gap shows it" if in_band else "its gap shows it"
+        explanation += f" Deletion keeps every old weight, and {visible}."
     else:
         finding = NO_VERDICT
 
@@ -1317,7 +1312,7 @@ def performance_figure(comparison):
     milliseconds = 1000 * results.seconds
     longest = milliseconds.max()
     draw_bars(time_panel, "Time", milliseconds, "{:,.1f}", longest, accuracy=False)
-    time_panel.set_xlabel("milliseconds\nof computing", loc="left")
+    time_panel.set_xlabel("milliseconds", loc="left")
 
     # Accuracies
     draw_bars(test_panel, "Test accuracy", results.test_accuracy)
@@ -1329,12 +1324,13 @@ def performance_figure(comparison):
     # The gap
     draw_gap_panel(gap_panel, results.gap_to_retrained, others)
     numbers = results.gap_to_retrained.map(points)
+    for name in (NAIVE, ASCENT):
+        too_far = results.gap_to_retrained[name] > others.max()
+        numbers[name] += "\noutside" if too_far else "\ninside"
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
-    gap_panel.set_xlabel(
-        "mean difference of\nprobabilities, in points,\neach tick 10 times more", loc="left"
-    )
+    gap_panel.set_xlabel("points of probability,\neach tick 10 times more", loc="left")
 
     # What each model is, below its name
     meanings = ["before the request", "the target", "nothing forgotten", "climbs their loss"]
@@ -1541,7 +1537,7 @@ def demo_finding(comparison):
     right = percent(results.forget_accuracy[ASCENT])
     target = percent(results.forget_accuracy[RETRAIN])
     sentences = [
-        f"{what_ascent_does(comparison)}.",
+        f"Gradient ascent {what_ascent_does(comparison)}.",
         f"On the forget set it ends at {right}; the target is {target}, what a model that never "
         "saw these rows gets right.",
     ]
@@ -2356,7 +2352,7 @@ def pushed_apart(heights, room):
 
 
 def name_lines(ax, names):
-    """Write names at the right of a panel, each at the height of its line or close to it."""
+    """Write names at the right of a panel, each joined to the end of its line."""
     to_panel = ax.transScale + ax.transLimits  # data -> widths and heights of the panel
     heights = []
     for name in names:
@@ -2364,8 +2360,10 @@ def name_lines(ax, names):
         heights.append(height)
 
     line_of_text = 0.13  # in heights of a panel
-    for name, height in zip(names, pushed_apart(heights, line_of_text)):
-        ax.text(1.03, height, name.words, color=name.color, va="center", transform=ax.transAxes)
+    look = {"transform": ax.transAxes, "clip_on": False}
+    for name, height, placed in zip(names, heights, pushed_apart(heights, line_of_text)):
+        ax.plot([1.01, 1.06], [height, placed], color=name.color, linewidth=0.8, **look)
+        ax.text(1.08, placed, name.words, color=name.color, va="center", **look)
 
 
 def mark_above(ax, x, words, color):
@@ -2405,7 +2403,7 @@ def draw_yardsticks(ax, comparison):
     Returns their names.
     """
     ax.set(yscale="log", ylim=(SMALLEST, 110), yticks=[0.01, 0.1, 1, 10, 100])
-    ax.set_ylabel("mean difference of\nprobabilities, points")
+    ax.set_ylabel("points of probability")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -2417,7 +2415,7 @@ def draw_yardsticks(ax, comparison):
     middle = np.sqrt(others.min() * others.max())  # on a log scale
     return [
         LineName(nothing, "doing nothing", GREY),
-        LineName(middle, f"{len(others)} retrained models", GREEN),
+        LineName(middle, f"{len(others)} other retrains", GREEN),
     ]
 
 
@@ -2435,12 +2433,11 @@ DIAMOND = {  # our example
 
 
 def set_dose_axis(ax, title, doses, example_dose):
-    """A horizontal axis for the dose, from one power of ten to another, our example marked."""
+    """A horizontal axis for the dose, up to the largest, our example marked."""
     seen = doses.dose[doses.dose > 0]  # 0 has no place on a log scale
-    low = 10 ** np.floor(np.log10(seen.min()))
-    high = 10 ** np.ceil(np.log10(seen.max()))
+    low = 10 ** np.floor(np.log10(seen.min()))  # a power of ten
     ax.set_title(title, pad=ROOM_ABOVE)
-    ax.set(xscale="log", xlim=(low, high))
+    ax.set(xscale="log", xlim=(low, seen.max()))
     ax.set_xlabel("dose of ascent, each tick 10 times more", loc="left")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_locator(NullLocator())
@@ -2456,7 +2453,7 @@ def draw_gap_over_dose(ax, doses, comparison):
     gap_at_largest_dose = gaps[doses.dose.idxmax()]
 
     names = draw_yardsticks(ax, comparison)
-    ax.scatter(doses.dose, gaps, color=RED, s=24)
+    ax.scatter(doses.dose, gaps, color=RED, s=24, clip_on=False)
     ax.scatter(dose, as_drawn(comparison.results.gap_to_retrained[ASCENT]), **DIAMOND)
     set_dose_axis(ax, "Gap to the target", doses, dose)
     name_lines(ax, [*names, LineName(gap_at_largest_dose, "gradient ascent", RED)])
@@ -2469,8 +2466,8 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     dose = settings.unlearn_epochs * settings.multiplier
 
     in_order = doses.sort_values("dose")
-    ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1)
-    ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24)
+    ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1.8)
+    ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24, clip_on=False)
     ax.scatter(dose, forget_accuracy[ASCENT], **DIAMOND)
     draw_targets(ax, comparison)
 
@@ -2514,15 +2511,9 @@ def seeds_headline(accuracies, comparison):
     if not has_learned(comparison):
         return f"Accuracy on {the_asked(comparison.data)} with {len(of_ascent)} other seeds"
 
-    if here > of_ascent.max():
-        rank = ", the most"
-    elif here < of_ascent.min():
-        rank = ", the least"
-    else:
-        rank = ""
     return (
-        f"Luck: {len(of_ascent)} other seeds leave {of_ascent.min():.0%} to {of_ascent.max():.0%} "
-        f"of {the_asked(comparison.data)} right, ours leaves {here:.0%}{rank}"
+        f"Same dose, {len(of_ascent)} other seeds: {of_ascent.min():.0%} to {of_ascent.max():.0%} "
+        f"of {the_asked(comparison.data)} right (◇ ours: {here:.0%})"
     )
 
 
@@ -2535,17 +2526,17 @@ def sweep_figure(doses, accuracies, comparison):
     # What was found, and how to read it
     finding = sweep_headline(doses, comparison)
     explanation = (
-        f"{example(comparison)}. The target is a model that never saw {whom}. Dose: epochs of "
+        f"{example(comparison)}. The target is a model retrained without {whom}. Dose: epochs of "
         f"ascent × step size; ◇ is our example, {settings.unlearn_epochs} × "
         f"{settings.multiplier:g}."
     )
     fig, panels = new_page(6.8, finding, explanation)
-    by_dose, by_seed = panels.subfigures(2, 1, height_ratios=[2.2, 1])
+    by_dose, by_seed = panels.subfigures(2, 1, height_ratios=[2.3, 1])
     gap_panel, accuracy_panel = by_dose.subplots(1, 2)
     draw_gap_over_dose(gap_panel, doses, comparison)
     draw_accuracy_over_dose(accuracy_panel, doses, comparison)
 
-    # A separate finding, on a grey background
+    # How much of it is luck, on a grey background
     by_seed.set_facecolor(PALEST)
     headline = in_lines(seeds_headline(accuracies, comparison), TEXT_WIDTH, 13, "bold")
     by_seed.suptitle(headline, x=0.008, ha="left", size=13)
@@ -4044,7 +4035,7 @@ def time_column(beside, names):
         times[name] = percent_range(least[name], most[name])
     words = pd.Series(times)
     neutral = pd.Series(0.5, index=words.index)
-    return Column("fastest to\nslowest", words.reindex(names), neutral.reindex(names))
+    return Column("least to\nmost", words.reindex(names), neutral.reindex(names))
 
 
 def frame_row(ax, row):
@@ -4104,17 +4095,18 @@ def study_figure(table, settings):
         explanation += MORE_TRAINING
 
     # What the three panels show
+    of_clinic = table.forget_accuracy[CLINIC, RETRAIN]
     about_attacks = (
-        "Caught: an attack is right more often\n"
-        "than luck explains. The limit of luck\n"
-        f"is {limits_of_chance(table)}, by test."
+        "Unlearned or retrained? An attack\n"
+        "guesses. Caught: it is right more\n"
+        f"often than luck allows ({limits_of_chance(table)})."
     )
     about_accuracy = (
         "Right predictions for those who left.\n"
         f"Green: within {100 * ON_TARGET:.0f} points of the target,\n"
-        "even if the target is 0%."
+        f"which is {of_clinic:.0%} for the clinic: nobody is like it."
     )
-    about_time = "As a share\nof the target's,\nby request."
+    about_time = "Share of the\ntarget's time,\nby request:"
 
     # The rows: two groups, with an empty row above each for its heading
     names = ["", *BY_DESCENT, " ", *BY_NEWTON]
@@ -4856,13 +4848,6 @@ BY_WHAT = {  # how each strategy answers a request, for the figure
     NEWTON: "goes on from its weights",
     HEAD: "simpler: one layer, with noise",
 }
-TARGETS = {  # what each strategy is compared with: a model of its own kind, retrained
-    RETRAIN: "a target itself",
-    SISA: "SISA, retrained",
-    NEWTON_RETRAIN: "a target itself",
-    NEWTON: "Newton Retrain",
-    HEAD: "head, retrained\n(same noise)",
-}
 
 
 def sequential_finding(summary):
@@ -4879,7 +4864,7 @@ def sequential_finding(summary):
     elif len(off) == 1:
         name = "the head" if off == [HEAD] else off[0]
         verdict = f"only {name} goes off target"
-    return f"Shortcuts take {times} of {RETRAIN}'s time; {verdict}"
+    return f"One by one, shortcuts take {times} of the time; {verdict}"
 
 
 def draw_times(ax, time, names):
@@ -4889,15 +4874,14 @@ def draw_times(ax, time, names):
     longest = by_method.max()
     words = {name: percent_range(shortest[name], longest[name]) for name in names}
 
-    ax.barh(range(len(names)), longest[names], height=0.6, color=PALE)
+    colors = [COLORS.get(name, PALE) for name in names]
+    ax.barh(range(len(names)), longest[names], height=0.6, color=colors)
     name_rows(ax, pd.Series(words))
-    for text in ax.texts:
-        text.set_color(INK)  # undo the colours of name_rows
     ax.set_xlim(0, longest.max())
     ax.set_ylim(len(names) - 0.5, -0.5)  # as tall as the grid beside it
 
     # A caption above the bars, centred; not a position
-    ax.set_xticks([longest.max() / 2], ["bars: the upper end"])
+    ax.set_xticks([longest.max() / 2], ["of Full Retrain's"])
     ax.tick_params(axis="x", length=0, labelbottom=False, labeltop=True)
     ax.spines["bottom"].set_visible(False)
 
@@ -4909,51 +4893,51 @@ def draw_times(ax, time, names):
     ax.tick_params(axis="y", which="both", length=0)
 
 
-def off_target_column(heading, summary, names):
-    """In how many checks each shortcut is off target; empty for a retraining, a target itself."""
+def on_target_column(heading, summary, names):
+    """In how many checks each shortcut is on target; empty for a retraining, a target itself."""
     words = []
     tints = []  # positions in the colormap VERDICTS: 0 green, 1 red
     for name in names:
+        n_checks = summary.measured[name]
         n_off = summary.off_target[name]
         if name in TRAINING:
             words.append("")
             tints.append(np.nan)
         else:
-            words.append(f"{n_off} of {summary.measured[name]} checks" if n_off > 0 else "never")
+            words.append(f"{n_checks - n_off} of {n_checks}")
             tints.append(float(n_off > 0))
     return Column(heading, words, tints)
 
 
 @in_our_style()
 def sequential_figure(summary, settings):
-    """What each strategy costs, and how often it is off its own target."""
-    names = list(TARGETS)
+    """What each strategy costs, and how often it is on its own target."""
+    names = list(BY_WHAT)
     finding = sequential_finding(summary)
     explanation = (
-        f"{whose_data(settings)}; {settings.forget:,} ask one by one. Off target: predictions for "
-        "those who have asked are over 1 point of probability from the target's, on average. No "
-        "attack is tried."
+        f"{whose_data(settings)}; {settings.forget:,} ask one by one. On target: predictions for "
+        "those who have asked are within 1 point of probability, on average, of a retrained model "
+        "of the same kind."
     )
-    fig, axes = new_figure(5.2, finding, explanation, 1, 2, width_ratios=[1, 3.7])
+    fig, axes = new_figure(5.2, finding, explanation, 1, 2, width_ratios=[1, 1.6])
 
     draw_times(axes[0], summary.time, names)
     axes[0].set_title("Time for all requests", pad=10)
 
-    targets = [TARGETS[name] for name in names]
-    columns = [Column("its target", targets, [0.5] * len(names))]
+    columns = []
     for kind, who in SEQUENCES.items():
-        columns.append(off_target_column(who, summary.loc[kind], names))
+        columns.append(on_target_column(who, summary.loc[kind], names))
     draw_grid(axes[1], [], columns, VERDICTS)
-    axes[1].set_title("Its target, and how often it is off", pad=10)
+    axes[1].set_title("How often on target", pad=10)
 
     # On the clinic, not even two retrained models are always alike
     two_retrains = summary.loc[CLINIC, NEWTON_RETRAIN]
     note = (
-        "A check after each request; for SISA, after every fourth.\n"
-        f"A clinic: even two Newton Retrains are apart in {two_retrains.off_target:.0f} of "
+        "SISA: every fourth request is checked. A clinic:\n"
+        f"even two Newton Retrains differ in {two_retrains.off_target:.0f} of "
         f"{two_retrains.measured:.0f}."
     )
-    axes[1].set_xlabel(note, size=11, color=GREY)
+    axes[1].set_xlabel(note, size=11, color=GREY, loc="left")
     return fig
 
 
@@ -4995,18 +4979,16 @@ def draw_spent(ax, entries, other_shares, n_certified):
 
     # Retrains, where the next removal would have crossed the limit
     forced = by_asked.index[by_asked.retrained == 1]
-    for asked in forced:
-        ends = [by_asked.spent[asked - 1] / limit, 1]
-        ax.plot([asked - 1, asked], ends, color=PURPLE, linewidth=1.5, linestyle=":")
     look = {"marker": "v", "s": 90, "color": RED, "zorder": 3, "clip_on": False}
     ax.scatter(forced, np.ones(len(forced)), label="retrain forced", **look)
 
-    # With other noise, until a retrain is forced
-    look = {"color": PURPLE, "linewidth": 0.8, "alpha": 0.4, "zorder": 1}
+    # With other noise, until its first retrain is forced
+    thin = {"color": PURPLE, "linewidth": 0.8, "alpha": 0.4, "zorder": 1}
+    small = {"marker": "v", "s": 40, "facecolor": "white", "edgecolor": RED, "zorder": 2}
     for shares in other_shares:
-        was_forced = len(shares) <= n_removals
-        line = np.append(shares, 1) if was_forced else shares  # to the limit, where it was forced
-        ax.plot(line, label="at worst, with other noise", **look)
+        ax.plot(shares, label=f"at worst, {len(other_shares)} other noises", **thin)
+        if len(shares) <= n_removals:
+            ax.scatter(len(shares), 1, label="their first retrain", **small)
 
     # Where the certificate ends, in words if there is room for them
     look = {"y": 1.15, "weight": "bold", "va": "center"}
@@ -5021,8 +5003,8 @@ def draw_spent(ax, entries, other_shares, n_certified):
 def certificate_figure(ledger, other_shares, settings):
     """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
-        f"{whose_data(settings)}. Noise hides the trace of removals, up to a limit. The moment of "
-        "a forced retrain gives noise away: from the earliest such moment on, nothing is certified."
+        f"{whose_data(settings)}. At the limit a retrain is forced. When this happens depends on "
+        "the secret noise and so reveals some of it: from the earliest retrain on, no certificate."
     )
     finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
@@ -5046,7 +5028,7 @@ def certificate_figure(ledger, other_shares, settings):
     for ax in axes:
         handles, labels = ax.get_legend_handles_labels()
         by_label.update(zip(labels, handles))
-    add_legend(axes[0], list(by_label.values()), "lower", n_columns=4)
+    add_legend(axes[0], list(by_label.values()), "lower")
     return fig
 
 
