@@ -3107,6 +3107,8 @@ def make_request(kind, settings):
     rng = np.random.RandomState([settings.seed, KINDS.index(kind)])
     forget = draw_leavers(kind, settings.forget, rng)
     test = standardised(make_patients(1000, rng))
+
+    # As many stay in each kind. So if fewer ask, the atypical ones, fewer were trained on
     retain = standardised(make_patients(n_train - settings.forget, rng))
     return RequestRows(forget, retain, test)
 
@@ -3175,8 +3177,9 @@ def rewind(request, rng):
     The first half has seen the forget set. Mu & Klabjan, NeurIPS 2025, arXiv 2409.09778, add noise
     and prove a certificate; as run here it has none.
     """
-    model = copy.deepcopy(request.original.checkpoint_)
-    second_half = request.original.epochs - model.epochs
+    checkpoint = request.original.checkpoint_
+    second_half = request.original.epochs - checkpoint.epochs
+    model = copy.deepcopy(checkpoint)
     return model.descend(request.retain.X, request.retain.y, second_half)
 
 
@@ -3187,13 +3190,13 @@ def rewind(request, rng):
 # order and the signs of hidden units; optima_apart, below, checks this), and a method that really
 # arrives, as 400 epochs of descent do not.
 #
-# Newton's method arrives in a few steps. It fits a bowl
-# to the objective, with its slope and its curvature, and jumps to the bottom of the bowl:
+# Newton's method arrives in a few steps. It fits a bowl to the objective, with its slope and its
+# curvature, and jumps to the bottom of the bowl:
 #
 #     w <- w - H^-1 g        g (P,) gradient and H (P, P) Hessian of the objective
 #
-# At these optima the 20 hidden units are copies of one, or of a few while the clinic's rows are in:
-# with this penalty, the data ask for no more.
+# At these optima the 20 hidden units are copies of one: with this penalty, the data ask for no
+# more. Only in originals that have seen the clinic are they copies of a few.
 
 
 def gradient_and_hessian(model, X, y):
@@ -3221,17 +3224,23 @@ def gradient_and_hessian(model, X, y):
     p = sigmoid(z)
     e = (p - model.encode(X, y)) / n  # (n,)
 
-    # First derivatives of the logits, in the order of weights_: W1 and b1, W2, b2
+    # First derivatives of the logits
     slope = 1 - A**2  # (n, h)  tanh'
-    dz_dv = inputs[:, :, None] * (slope * W2)[:, None, :]  # (n, d + 1, h)
-    J = np.column_stack([dz_dv.reshape(n, -1), A, np.ones(n)])  # (n, P)
+    dz_du = slope * W2  # (n, h)
+    dz_dv = inputs[:, :, None] * dz_du[:, None, :]  # (n, d + 1, h)
+    dz_dc = A  # (n, h)
+    dz_db2 = np.ones(n)
+
+    # In the order of weights_: W1 row by row and b1, which together are all v, then W2 and b2
+    J = np.column_stack([dz_dv.reshape(n, -1), dz_dc, dz_db2])  # (n, P)
 
     g = e @ J + model.l2 * model.weights_
 
-    # The Hessian. The weight is split into root times root, a root for each J: a product M^T M is
-    # exactly symmetric
-    weighted = np.sqrt(p * (1 - p) / n)[:, None] * J  # (n, P)
-    H = weighted.T @ weighted + model.l2 * np.eye(len(g))
+    # The first term of H as M^T M, with each row of J times the root of p (1 - p) / n: such a
+    # product is exactly symmetric
+    root = np.sqrt(p * (1 - p) / n)  # (n,)
+    M = root[:, None] * J  # (n, P)
+    H = M.T @ M + model.l2 * np.eye(len(g))
     H += bend_of_logits(inputs, A, W2, e)
 
     return g, H
@@ -3250,13 +3259,17 @@ def bend_of_logits(inputs, A, W2, e):
     n_inputs = inputs.shape[1]  # d + 1
     h = len(W2)
 
-    # Summed over rows, for all units at once
+    # For each row and unit: what x_i x_j is multiplied by, and what x_i
     slope = 1 - A**2  # (n, h)  tanh'
     bend = -2 * A * slope  # (n, h)  tanh'' = -2 tanh tanh'
-    two_inputs = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
-    v_v = two_inputs.reshape(n, -1).T @ (e[:, None] * W2 * bend)  # ((d + 1)^2, h)
+    times_x_x = e[:, None] * W2 * bend  # (n, h)
+    times_x = e[:, None] * slope  # (n, h)
+
+    # A product of matrices sums over the rows, for all units at once
+    x_x = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
+    v_v = x_x.reshape(n, -1).T @ times_x_x  # ((d + 1)^2, h)
     v_v = v_v.reshape(n_inputs, n_inputs, h)
-    v_c = inputs.T @ (e[:, None] * slope)  # (d + 1, h)
+    v_c = inputs.T @ times_x  # (d + 1, h)
 
     # Each unit's values go to the rows and columns of its own weights
     n_weights = n_inputs * h + h + 1
@@ -3284,8 +3297,8 @@ def dampings(g, H):
     """How much damping to try: first none, then more and more, until a step is next to nothing."""
     yield 0.0
 
-    # Then from 1e-4 upwards. But where the slope vanishes, start no higher than the smallest
-    # eigenvalue of H: if an optimum is almost flat, 1e-4 is far more, and would make steps tiny
+    # Then from 1e-4 upwards. But close to an optimum that is almost flat, 1e-4 is far more than the
+    # curvature, and steps would be tiny: there, start no higher than the smallest eigenvalue of H
     first = 1e-4
     if np.linalg.norm(g) < 1e-6:
         smallest = np.linalg.eigvalsh(H)[0]
@@ -3323,15 +3336,16 @@ def move_downhill(model, rows, g, H):
 def to_canonical_form(model):
     """Round the weights of a model at an optimum and make its W2 positive; in place.
 
-    Two networks at the same optimum are the same function, but not yet the same numbers. Their
-    weights differ by 1e-14, where Newton's method stops, and in signs: with tanh, all weights of a
-    hidden unit can be flipped without effect. Rounding to 10 decimals hides the differences of
-    1e-14, unless a weight lies that close to half-way between two rounded ones, as a few in 10,000
-    do. Only the order of the units remains, and it says nothing where all are copies of one.
+    Two networks at the same optimum are the same function, but not yet the same numbers. Newton's
+    method stops about 1e-14 away from the optimum. Rounding to 10 decimals hides that, except in a
+    few of 10,000 weights: those so close to half-way between two rounded values that one network's
+    is rounded up, the other's down. And with tanh, all weights of a hidden unit can change their
+    signs without effect, so its weight in W2 is made positive. What is left is the order of the
+    units. It says nothing where all are copies of one.
 
-    The attacks below read only 4 decimals, so they do not need this. It is for a reader who
-    compares the weights to the last decimal. It is fair, since retrained models get the same
-    treatment. In 90 runs it moved no logit by more than 2e-9, and changed no prediction.
+    The attacks below read only 4 decimals and do not need this. It is for a reader who compares the
+    weights to the last decimal. It favours nobody, since retrained models get the same treatment.
+    In 90 runs it moved no logit by more than 2e-9, and changed no prediction.
     """
     model.weights_ = np.round(model.weights_, 10)
 
@@ -3397,10 +3411,10 @@ def influence_function(request, rng):
 
         H dw/deps - grad L_forget = 0        with H the Hessian of L at w
 
-    The influence function assumes that this rate, H^-1 grad L_forget, stays the same all the way.
-    Since grad L = 0 at w, eps grad L_forget is -grad L_retain there, and the whole way is
-    -H^-1 grad L_retain: the step below. Koh & Liang, ICML 2017, arXiv 1703.04730, for one row; for
-    networks, Bae et al., NeurIPS 2022, arXiv 2209.05364.
+    The influence function assumes that this rate, dw/deps = H^-1 grad L_forget, stays the same all
+    the way. Then w moves by eps H^-1 grad L_forget. By the first formula, eps grad L_forget is
+    -grad L_retain at w, so this move is -H^-1 grad L_retain: the step below. Koh & Liang, ICML
+    2017, arXiv 1703.04730, for one row; for networks, Bae et al., NeurIPS 2022, arXiv 2209.05364.
     """
     retain = request.retain
     everybody = stack(request.forget, retain)
@@ -3476,8 +3490,8 @@ READS = {  # the rows that a method needs
     NEWTON: "retain",
 }
 
-# The two optimisers, by the name of their retraining, the target: how an original is trained, and
-# which methods answer with that optimiser. All methods but these two are shortcuts
+# Each optimiser goes by the name of its retraining, the target. It trains an original in this way,
+# and these methods answer with it. All methods but the two retrainings are shortcuts
 TRAINING = {RETRAIN: train_by_descent, NEWTON_RETRAIN: train_by_newton}
 ANSWERS_OF = {RETRAIN: BY_DESCENT, NEWTON_RETRAIN: BY_NEWTON}
 
