@@ -3546,8 +3546,8 @@ def look_at(model, forget):
 # How much more than 0.5 is more than luck? Lie to the attacker: swap the two models of a trial, or
 # not, at random and in all trials. What the attack scores then is luck. An array labels (L, T)
 # holds L such labellings, 1 where a trial is as it is, -1 where it is swapped: the truth first, all
-# 1, then lies. Under each labelling, half of the models are of the first kind, which the truth
-# calls unlearned, and half are of the second kind.
+# 1, then lies. Each labelling divides the 2 T models into a first and a second kind, T of each. By
+# the truth, these are the unlearned and the retrained models.
 
 DECIMALS = 4  # of each number that an attacker sees; with 8, no verdict changes (seeds 42, 7, 1, 2)
 SWAPS = 199  # lies: with the truth, 200 labellings
@@ -3635,15 +3635,16 @@ def votes_for_first(x, ratio, k):
 def lira_attack(unlearned, retrained, labels, n_splits=8):
     """U-LiRA, a likelihood-ratio attack on scores (T, m): accuracies (L, T).
 
-    For each patient, a Gaussian is fitted to the scores of either kind on one half of the trials,
-    and the other half is classified; then the halves change places; for several random splits.
-    The votes of all patients are averaged. Hayes et al., SaTML 2025, arXiv 2403.01218.
+    For each patient, a Gaussian is fitted to the scores of either kind on one half of the trials.
+    The two decide the patient's vote on each model of the other half. Then the halves change
+    places. The accuracy is the share of right votes, over several random splits. Hayes et al.,
+    SaTML 2025, arXiv 2403.01218.
     """
     scores = in_last_decimals(unlearned, retrained)  # (2, T, m)
     n_trials = scores.shape[1]
     n_patients = scores.shape[2]
     rng = np.random.RandomState(0)
-    right = np.zeros(labels.shape)  # right votes, less the wrong ones
+    margin = np.zeros(labels.shape)  # right votes, less the wrong ones
 
     for _ in range(n_splits):
         half = rng.permutation(n_trials) < n_trials // 2
@@ -3651,7 +3652,7 @@ def lira_attack(unlearned, retrained, labels, n_splits=8):
             held_out = ~known
 
             # Learn: a bell curve for each kind. With label 1, a trial's unlearned model is of the
-            # first kind; by label -1, it is of the second
+            # first kind; with label -1, it is of the second
             unlearned_is_first = labels[:, known] == 1  # (L, T/2)
             first = fit_gaussian(scores[:, known], unlearned_is_first)
             second = fit_gaussian(scores[:, known], ~unlearned_is_first)
@@ -3660,16 +3661,14 @@ def lira_attack(unlearned, retrained, labels, n_splits=8):
             # Classify. With label 1, the unlearned model should get votes for the first kind, and
             # the retrained one against; with label -1, the other way round
             x = scores[:, held_out]  # (2, T/2, m)
-            for k, told in enumerate(
-                labels[:, held_out]
-            ):  # truth or lie, what the attacker is told
+            for k in range(len(labels)):
                 votes = votes_for_first(x, ratio, k)  # (2, T/2)
-                right[k, held_out] += told * (votes[0] - votes[1])
+                margin[k, held_out] += labels[k, held_out] * (votes[0] - votes[1])
 
-    # Each trial has 2 models x n_splits x n_patients votes: the accuracy is 0 if all are wrong, 1
-    # if all are right
+    # Each split holds out every trial once. Then all patients vote on both of its models, so margin
+    # is n_votes if all votes are right, -n_votes if all are wrong
     n_votes = 2 * n_splits * n_patients
-    return 0.5 + right / (2 * n_votes)
+    return 0.5 + margin / (2 * n_votes)
 
 
 def best_directions(X, labels):
@@ -3682,22 +3681,23 @@ def best_directions(X, labels):
     n_trials = X.shape[1]
     v = labels @ (X[0] - X[1]) / n_trials  # (L, k)  a difference of means for each labelling
 
-    # Each labelling has another C, but all have the same S, the covariance of all models of both
-    # kinds. S does as well. The kinds are equally frequent, so their means lie at v/2 and -v/2,
-    # and S = C + v v^T / 4. Apply this to the direction C^-1 v:
+    # Each labelling has its own C. But all have the same S, the covariance of the models of both
+    # kinds, and S^-1 v is the same direction as C^-1 v. The kinds are equally frequent, so their
+    # means lie at v/2 and -v/2, and S = C + v v^T / 4. Apply this to the direction C^-1 v:
     #
     #     S C^-1 v = v + v (v^T C^-1 v) / 4 = (1 + v^T C^-1 v / 4) v
     #
-    # So C^-1 v is S^-1 v times a positive number: the same direction
-    all_models = np.concatenate(X)  # (2 T, k)
-
-    # From few models S is not precise, so it is shrunk: (1 - a) S + a c I instead of S (Ledoit &
-    # Wolf, J. Multivariate Analysis 88, 2004). Put in S = C + v v^T / 4:
+    # So C^-1 v is S^-1 v times the bracket, a positive number.
+    #
+    # From few models S is not precise. So it is shrunk towards c I, where c is the mean variance
+    # and a, from 0 to 1, depends on how imprecise S is (Ledoit & Wolf, J. Multivariate Analysis 88,
+    # 2004). With S = C + v v^T / 4,
     #
     #     (1 - a) S + a c I = [(1 - a) C + a c I] + (1 - a) / 4 v v^T
     #
-    # This is a covariance again, C shrunk in the same way, plus a multiple of v v^T. So the
-    # argument holds as before
+    # The square bracket is C, shrunk in the same way, and a multiple of v v^T is added to it, as
+    # before. So the direction is that of the shrunk C
+    all_models = np.concatenate(X)  # (2 T, k)
     S = ledoit_wolf(all_models, assume_centered=True)[0]  # (k, k)
     S += 1e-9 * np.eye(len(S))  # invertible even where nothing varies
 
@@ -3719,7 +3719,8 @@ def vector_attack(unlearned, retrained, labels, n_folds=8):
         held_out = np.arange(n_trials) % n_folds == fold
         known = ~held_out
 
-        # Scale each number; the mean is 0, half-way between the kinds in any labelling
+        # Scale each number to a mean of 0. Under any labelling the kinds are equally frequent, so 0
+        # lies half-way between their means: the sign tells on which side a model is
         mean = numbers[:, known].mean(axis=(0, 1))  # (k,)
         deviation = numbers[:, known].std(axis=(0, 1)) + 1e-5  # not 0
         X = (numbers - mean) / deviation  # (2, T, k)
@@ -3729,8 +3730,8 @@ def vector_attack(unlearned, retrained, labels, n_folds=8):
 
         # Classify the models that were held out: +1 is of the first kind, -1 of the second
         side = np.sign(X[:, held_out] @ directions)  # (2, T/8, L)
-        right = labels[:, held_out] * (side[0] - side[1]).T  # (L, T/8)  2: both right, -2: none
-        accuracies[:, held_out] = 0.5 + right / 4
+        margin = labels[:, held_out] * (side[0] - side[1]).T  # (L, T/8)  2: both right, -2: none
+        accuracies[:, held_out] = 0.5 + margin / 4
 
     return accuracies
 
@@ -3756,8 +3757,10 @@ def judge(accuracies):
     with_lies = np.sort(by_labelling[1:])
 
     p = np.mean(by_labelling >= with_truth)
-    n_allowed = int(LEVEL * len(by_labelling))  # 2 of 200
-    limit = with_lies[-n_allowed]  # the second best lie: with_truth > limit exactly if p <= LEVEL
+
+    # p <= LEVEL allows 2 of 200: the truth and the best lie. So the truth must beat the second best
+    n_allowed = int(LEVEL * len(by_labelling))
+    limit = with_lies[-n_allowed]
     return Verdict(accuracies[0], limit, p)
 
 
