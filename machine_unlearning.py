@@ -3108,7 +3108,7 @@ def make_request(kind, settings):
     forget = draw_leavers(kind, settings.forget, rng)
     test = standardised(make_patients(1000, rng))
 
-    # As many stay in each kind. So if fewer ask, the atypical ones, fewer were trained on
+    # As many stay, whoever asks: with the atypical, who are fewer, the hospital trains on fewer
     retain = standardised(make_patients(n_train - settings.forget, rng))
     return RequestRows(forget, retain, test)
 
@@ -3196,7 +3196,7 @@ def rewind(request, rng):
 #     w <- w - H^-1 g        g (P,) gradient and H (P, P) Hessian of the objective
 #
 # At these optima the 20 hidden units are copies of one: with this penalty, the data ask for no
-# more. Only in originals that have seen the clinic are they copies of a few.
+# more. In originals that have seen the clinic, they are copies of a few.
 
 
 def gradient_and_hessian(model, X, y):
@@ -3838,6 +3838,7 @@ def study_trial(settings, kind, trial):
             raise SettingsError("retraining diverges; try a smaller --learning-rate")
         target_seen = look_at(target, rows.forget)
 
+        # The retraining is one of the methods: run again here, it starts from other weights
         for name, method in ANSWERS_OF[retraining].items():
             model, seconds = timed_answer(method, request, rng)
             record = {"request": kind, "method": name, "seconds": seconds}
@@ -3910,7 +3911,7 @@ def attack_all(trials):
             row[f"{name}_p"] = verdict.p
 
         # One attack is enough. Two of them, at 1% each, catch a perfect method in up to 2% of
-        # cases, and so on one of three requests in up to 6% of runs
+        # cases. A run has three requests: in up to 6% of runs it is caught on one of them
         smallest_p = min(verdict.p for verdict in verdicts.values())
         row["caught"] = smallest_p <= LEVEL
         rows[key] = row
@@ -3918,16 +3919,16 @@ def attack_all(trials):
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["request", "method"])
 
 
-SAME_OPTIMUM = 1e-6  # models that differ by less, in p or in logits, are one up to rounding
+SAME_OPTIMUM = 1e-6  # models that differ by less, in p or in logits, differ only by rounding
 
 
 def optima_apart(trials):
-    """Largest difference of a logit of the forget set between Newton runs, by request.
+    """By request, how far apart two Newton runs are: the largest difference in a forget logit.
 
-    Below SAME_OPTIMUM, all of them, from old and from new weights, give the forget set the same
-    logits, so they have most likely found one optimum. This is no proof that there is no other: the
-    64 trials of the default have 128 starts from new weights, and an optimum that 1 in 100 starts
-    reach is missed with a probability of 0.99^128 = 28%.
+    If it is below SAME_OPTIMUM, all runs, from old and from new weights, have most likely found the
+    same optimum. There may still be another one. The 64 trials of the default have 128 starts from
+    new weights. An optimum that 1 in 100 starts reach is missed by all of them with a probability
+    of 0.99^128 = 28%.
     """
     newton_runs = trials[trials.method.isin([NEWTON_RETRAIN, NEWTON])]
     apart = {}
@@ -3941,14 +3942,14 @@ def optima_apart(trials):
 
 # ---- How the study is shown ---------------------------------------------------------------------
 
-ON_TARGET = 0.05  # a forget accuracy is on target if it is as near as this: one atypical patient
+ON_TARGET = 0.05  # how near to the target is near enough: one of the 20 atypical patients
 
 
 def beside_retraining(table):
     """How each row of the table compares with its retraining, the one with the same optimiser.
 
     target_accuracy  the retraining's forget accuracy
-    on_target        its own is within ON_TARGET of that; False if it diverged
+    on_target        forget accuracy is within ON_TARGET of target_accuracy; False if it diverged
     time             relative to the retraining's
     points_lost      points of test accuracy by which the retraining is better; 0 if it is not
     diverged         its weights were not finite, in some trial
@@ -3980,9 +3981,9 @@ def percent_range(low, high):
 
 def never_caught(table):
     """The shortcuts, methods that do not retrain, that no attack has caught on any request."""
-    caught = table.caught.groupby("method", sort=False).any()
-    shortcuts = caught.drop(list(TRAINING))
-    return list(shortcuts.index[~shortcuts])
+    was_caught = table.caught.groupby("method", sort=False).any()
+    was_caught = was_caught.drop(list(TRAINING))
+    return list(was_caught.index[~was_caught])
 
 
 def descent_has_learned(table):
