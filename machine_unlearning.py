@@ -3196,7 +3196,7 @@ def rewind(request, rng):
 #     w <- w - H^-1 g        g (P,) gradient and H (P, P) Hessian of the objective
 #
 # At these optima the 20 hidden units are copies of one: with this penalty, the data ask for no
-# more. In originals that have seen the clinic, they are copies of a few.
+# more. In originals that have seen the clinic, they are copies of three or four.
 
 
 def gradient_and_hessian(model, X, y):
