@@ -3098,6 +3098,8 @@ def make_request(kind, settings):
     rng = np.random.RandomState([settings.seed, KINDS.index(kind)])
     forget = draw_leavers(kind, settings.forget, rng)
     test = standardised(make_patients(1000, rng))
+
+    # As many stay, whoever asks: with the atypical, who are fewer, the hospital trains on fewer
     retain = standardised(make_patients(n_train - settings.forget, rng))
     return RequestRows(forget, retain, test)
 
@@ -3166,8 +3168,9 @@ def rewind(request, rng):
     The first half has seen the forget set. Mu & Klabjan, NeurIPS 2025, arXiv 2409.09778, add noise
     and prove a certificate; as run here it has none.
     """
-    model = copy.deepcopy(request.original.checkpoint_)
-    second_half = request.original.epochs - model.epochs
+    checkpoint = request.original.checkpoint_
+    second_half = request.original.epochs - checkpoint.epochs
+    model = copy.deepcopy(checkpoint)
     return model.descend(request.retain.X, request.retain.y, second_half)
 
 
@@ -3178,13 +3181,13 @@ def rewind(request, rng):
 # order and the signs of hidden units; optima_apart, below, checks this), and a method that really
 # arrives, as 400 epochs of descent do not.
 #
-# Newton's method arrives in a few steps. It fits a bowl
-# to the objective, with its slope and its curvature, and jumps to the bottom of the bowl:
+# Newton's method arrives in a few steps. It fits a bowl to the objective, with its slope and its
+# curvature, and jumps to the bottom of the bowl:
 #
 #     w <- w - H^-1 g        g (P,) gradient and H (P, P) Hessian of the objective
 #
-# At these optima the 20 hidden units are copies of one, or of a few while the clinic's rows are in:
-# with this penalty, the data ask for no more.
+# At these optima the 20 hidden units are copies of one: with this penalty, the data ask for no
+# more. In originals that have seen the clinic, they are copies of three or four.
 
 
 def gradient_and_hessian(model, X, y):
@@ -3212,17 +3215,23 @@ def gradient_and_hessian(model, X, y):
     p = sigmoid(z)
     e = (p - model.encode(X, y)) / n  # (n,)
 
-    # First derivatives of the logits, in the order of weights_: W1 and b1, W2, b2
+    # First derivatives of the logits
     slope = 1 - A**2  # (n, h)  tanh'
-    dz_dv = inputs[:, :, None] * (slope * W2)[:, None, :]  # (n, d + 1, h)
-    J = np.column_stack([dz_dv.reshape(n, -1), A, np.ones(n)])  # (n, P)
+    dz_du = slope * W2  # (n, h)
+    dz_dv = inputs[:, :, None] * dz_du[:, None, :]  # (n, d + 1, h)
+    dz_dc = A  # (n, h)
+    dz_db2 = np.ones(n)
+
+    # In the order of weights_: W1 row by row and b1, which together are all v, then W2 and b2
+    J = np.column_stack([dz_dv.reshape(n, -1), dz_dc, dz_db2])  # (n, P)
 
     g = e @ J + model.l2 * model.weights_
 
-    # The Hessian. The weight is split into root times root, a root for each J: a product M^T M is
-    # exactly symmetric
-    weighted = np.sqrt(p * (1 - p) / n)[:, None] * J  # (n, P)
-    H = weighted.T @ weighted + model.l2 * np.eye(len(g))
+    # The first term of H as M^T M, with each row of J times the root of p (1 - p) / n: such a
+    # product is exactly symmetric
+    root = np.sqrt(p * (1 - p) / n)  # (n,)
+    M = root[:, None] * J  # (n, P)
+    H = M.T @ M + model.l2 * np.eye(len(g))
     H += bend_of_logits(inputs, A, W2, e)
 
     return g, H
@@ -3241,13 +3250,17 @@ def bend_of_logits(inputs, A, W2, e):
     n_inputs = inputs.shape[1]  # d + 1
     h = len(W2)
 
-    # Summed over rows, for all units at once
+    # For each row and unit: what x_i x_j is multiplied by, and what x_i
     slope = 1 - A**2  # (n, h)  tanh'
     bend = -2 * A * slope  # (n, h)  tanh'' = -2 tanh tanh'
-    two_inputs = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
-    v_v = two_inputs.reshape(n, -1).T @ (e[:, None] * W2 * bend)  # ((d + 1)^2, h)
+    times_x_x = e[:, None] * W2 * bend  # (n, h)
+    times_x = e[:, None] * slope  # (n, h)
+
+    # A product of matrices sums over the rows, for all units at once
+    x_x = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
+    v_v = x_x.reshape(n, -1).T @ times_x_x  # ((d + 1)^2, h)
     v_v = v_v.reshape(n_inputs, n_inputs, h)
-    v_c = inputs.T @ (e[:, None] * slope)  # (d + 1, h)
+    v_c = inputs.T @ times_x  # (d + 1, h)
 
     # Each unit's values go to the rows and columns of its own weights
     n_weights = n_inputs * h + h + 1
@@ -3275,8 +3288,8 @@ def dampings(g, H):
     """How much damping to try: first none, then more and more, until a step is next to nothing."""
     yield 0.0
 
-    # Then from 1e-4 upwards. But where the slope vanishes, start no higher than the smallest
-    # eigenvalue of H: if an optimum is almost flat, 1e-4 is far more, and would make steps tiny
+    # Then from 1e-4 upwards. But close to an optimum that is almost flat, 1e-4 is far more than the
+    # curvature, and steps would be tiny: there, start no higher than the smallest eigenvalue of H
     first = 1e-4
     if np.linalg.norm(g) < 1e-6:
         smallest = np.linalg.eigvalsh(H)[0]
@@ -3314,15 +3327,16 @@ def move_downhill(model, rows, g, H):
 def to_canonical_form(model):
     """Round the weights of a model at an optimum and make its W2 positive; in place.
 
-    Two networks at the same optimum are the same function, but not yet the same numbers. Their
-    weights differ by 1e-14, where Newton's method stops, and in signs: with tanh, all weights of a
-    hidden unit can be flipped without effect. Rounding to 10 decimals hides the differences of
-    1e-14, unless a weight lies that close to half-way between two rounded ones, as a few in 10,000
-    do. Only the order of the units remains, and it says nothing where all are copies of one.
+    Two networks at the same optimum are the same function, but not yet the same numbers. Newton's
+    method stops about 1e-14 away from the optimum. Rounding to 10 decimals hides that, except in a
+    few of 10,000 weights: those so close to half-way between two rounded values that one network's
+    is rounded up, the other's down. And with tanh, all weights of a hidden unit can change their
+    signs without effect, so its weight in W2 is made positive. What is left is the order of the
+    units. It says nothing where all are copies of one.
 
-    The attacks below read only 4 decimals, so they do not need this. It is for a reader who
-    compares the weights to the last decimal. It is fair, since retrained models get the same
-    treatment. In 90 runs it moved no logit by more than 2e-9, and changed no prediction.
+    The attacks below read only 4 decimals and do not need this. It is for a reader who compares the
+    weights to the last decimal. It favours nobody, since retrained models get the same treatment.
+    In 90 runs it moved no logit by more than 2e-9, and changed no prediction.
     """
     model.weights_ = np.round(model.weights_, 10)
 
@@ -3388,10 +3402,10 @@ def influence_function(request, rng):
 
         H dw/deps - grad L_forget = 0        with H the Hessian of L at w
 
-    The influence function assumes that this rate, H^-1 grad L_forget, stays the same all the way.
-    Since grad L = 0 at w, eps grad L_forget is -grad L_retain there, and the whole way is
-    -H^-1 grad L_retain: the step below. Koh & Liang, ICML 2017, arXiv 1703.04730, for one row; for
-    networks, Bae et al., NeurIPS 2022, arXiv 2209.05364.
+    The influence function assumes that this rate, dw/deps = H^-1 grad L_forget, stays the same all
+    the way. Then w moves by eps H^-1 grad L_forget. By the first formula, eps grad L_forget is
+    -grad L_retain at w, so this move is -H^-1 grad L_retain: the step below. Koh & Liang, ICML
+    2017, arXiv 1703.04730, for one row; for networks, Bae et al., NeurIPS 2022, arXiv 2209.05364.
     """
     retain = request.retain
     everybody = stack(request.forget, retain)
@@ -3467,8 +3481,8 @@ READS = {  # the rows that a method needs
     NEWTON: "retain",
 }
 
-# The two optimisers, by the name of their retraining, the target: how an original is trained, and
-# which methods answer with that optimiser. All methods but these two are shortcuts
+# Each optimiser goes by the name of its retraining, the target. It trains an original in this way,
+# and these methods answer with it. All methods but the two retrainings are shortcuts
 TRAINING = {RETRAIN: train_by_descent, NEWTON_RETRAIN: train_by_newton}
 ANSWERS_OF = {RETRAIN: BY_DESCENT, NEWTON_RETRAIN: BY_NEWTON}
 
@@ -3523,8 +3537,8 @@ def look_at(model, forget):
 # How much more than 0.5 is more than luck? Lie to the attacker: swap the two models of a trial, or
 # not, at random and in all trials. What the attack scores then is luck. An array labels (L, T)
 # holds L such labellings, 1 where a trial is as it is, -1 where it is swapped: the truth first, all
-# 1, then lies. Under each labelling, half of the models are of the first kind, which the truth
-# calls unlearned, and half are of the second kind.
+# 1, then lies. Each labelling divides the 2 T models into a first and a second kind, T of each. By
+# the truth, these are the unlearned and the retrained models.
 
 DECIMALS = 4  # of each number that an attacker sees; with 8, no verdict changes (seeds 42, 7, 1, 2)
 SWAPS = 199  # lies: with the truth, 200 labellings
@@ -3612,15 +3626,16 @@ def votes_for_first(x, ratio, k):
 def lira_attack(unlearned, retrained, labels, n_splits=8):
     """U-LiRA, a likelihood-ratio attack on scores (T, m): accuracies (L, T).
 
-    For each patient, a Gaussian is fitted to the scores of either kind on one half of the trials,
-    and the other half is classified; then the halves change places; for several random splits.
-    The votes of all patients are averaged. Hayes et al., SaTML 2025, arXiv 2403.01218.
+    For each patient, a Gaussian is fitted to the scores of either kind on one half of the trials.
+    The two decide the patient's vote on each model of the other half. Then the halves change
+    places. The accuracy is the share of right votes, over several random splits. Hayes et al.,
+    SaTML 2025, arXiv 2403.01218.
     """
     scores = in_last_decimals(unlearned, retrained)  # (2, T, m)
     n_trials = scores.shape[1]
     n_patients = scores.shape[2]
     rng = np.random.RandomState(0)
-    right = np.zeros(labels.shape)  # right votes, less the wrong ones
+    margin = np.zeros(labels.shape)  # right votes, less the wrong ones
 
     for _ in range(n_splits):
         half = rng.permutation(n_trials) < n_trials // 2
@@ -3628,7 +3643,7 @@ def lira_attack(unlearned, retrained, labels, n_splits=8):
             held_out = ~known
 
             # Learn: a bell curve for each kind. With label 1, a trial's unlearned model is of the
-            # first kind; by label -1, it is of the second
+            # first kind; with label -1, it is of the second
             unlearned_is_first = labels[:, known] == 1  # (L, T/2)
             first = fit_gaussian(scores[:, known], unlearned_is_first)
             second = fit_gaussian(scores[:, known], ~unlearned_is_first)
@@ -3637,16 +3652,14 @@ def lira_attack(unlearned, retrained, labels, n_splits=8):
             # Classify. With label 1, the unlearned model should get votes for the first kind, and
             # the retrained one against; with label -1, the other way round
             x = scores[:, held_out]  # (2, T/2, m)
-            for k, told in enumerate(
-                labels[:, held_out]
-            ):  # truth or lie, what the attacker is told
+            for k in range(len(labels)):
                 votes = votes_for_first(x, ratio, k)  # (2, T/2)
-                right[k, held_out] += told * (votes[0] - votes[1])
+                margin[k, held_out] += labels[k, held_out] * (votes[0] - votes[1])
 
-    # Each trial has 2 models x n_splits x n_patients votes: the accuracy is 0 if all are wrong, 1
-    # if all are right
+    # Each split holds out every trial once. Then all patients vote on both of its models, so margin
+    # is n_votes if all votes are right, -n_votes if all are wrong
     n_votes = 2 * n_splits * n_patients
-    return 0.5 + right / (2 * n_votes)
+    return 0.5 + margin / (2 * n_votes)
 
 
 def best_directions(X, labels):
@@ -3659,22 +3672,23 @@ def best_directions(X, labels):
     n_trials = X.shape[1]
     v = labels @ (X[0] - X[1]) / n_trials  # (L, k)  a difference of means for each labelling
 
-    # Each labelling has another C, but all have the same S, the covariance of all models of both
-    # kinds. S does as well. The kinds are equally frequent, so their means lie at v/2 and -v/2,
-    # and S = C + v v^T / 4. Apply this to the direction C^-1 v:
+    # Each labelling has its own C. But all have the same S, the covariance of the models of both
+    # kinds, and S^-1 v is the same direction as C^-1 v. The kinds are equally frequent, so their
+    # means lie at v/2 and -v/2, and S = C + v v^T / 4. Apply this to the direction C^-1 v:
     #
     #     S C^-1 v = v + v (v^T C^-1 v) / 4 = (1 + v^T C^-1 v / 4) v
     #
-    # So C^-1 v is S^-1 v times a positive number: the same direction
-    all_models = np.concatenate(X)  # (2 T, k)
-
-    # From few models S is not precise, so it is shrunk: (1 - a) S + a c I instead of S (Ledoit &
-    # Wolf, J. Multivariate Analysis 88, 2004). Put in S = C + v v^T / 4:
+    # So C^-1 v is S^-1 v times the bracket, a positive number.
+    #
+    # From few models S is not precise. So it is shrunk towards c I, where c is the mean variance
+    # and a, from 0 to 1, depends on how imprecise S is (Ledoit & Wolf, J. Multivariate Analysis 88,
+    # 2004). With S = C + v v^T / 4,
     #
     #     (1 - a) S + a c I = [(1 - a) C + a c I] + (1 - a) / 4 v v^T
     #
-    # This is a covariance again, C shrunk in the same way, plus a multiple of v v^T. So the
-    # argument holds as before
+    # The square bracket is C, shrunk in the same way, and a multiple of v v^T is added to it, as
+    # before. So the direction is that of the shrunk C
+    all_models = np.concatenate(X)  # (2 T, k)
     S = ledoit_wolf(all_models, assume_centered=True)[0]  # (k, k)
     S += 1e-9 * np.eye(len(S))  # invertible even where nothing varies
 
@@ -3696,7 +3710,8 @@ def vector_attack(unlearned, retrained, labels, n_folds=8):
         held_out = np.arange(n_trials) % n_folds == fold
         known = ~held_out
 
-        # Scale each number; the mean is 0, half-way between the kinds in any labelling
+        # Scale each number to a mean of 0. Under any labelling the kinds are equally frequent, so 0
+        # lies half-way between their means: the sign tells on which side a model is
         mean = numbers[:, known].mean(axis=(0, 1))  # (k,)
         deviation = numbers[:, known].std(axis=(0, 1)) + 1e-5  # not 0
         X = (numbers - mean) / deviation  # (2, T, k)
@@ -3706,8 +3721,8 @@ def vector_attack(unlearned, retrained, labels, n_folds=8):
 
         # Classify the models that were held out: +1 is of the first kind, -1 of the second
         side = np.sign(X[:, held_out] @ directions)  # (2, T/8, L)
-        right = labels[:, held_out] * (side[0] - side[1]).T  # (L, T/8)  2: both right, -2: none
-        accuracies[:, held_out] = 0.5 + right / 4
+        margin = labels[:, held_out] * (side[0] - side[1]).T  # (L, T/8)  2: both right, -2: none
+        accuracies[:, held_out] = 0.5 + margin / 4
 
     return accuracies
 
@@ -3733,8 +3748,10 @@ def judge(accuracies):
     with_lies = np.sort(by_labelling[1:])
 
     p = np.mean(by_labelling >= with_truth)
-    n_allowed = int(LEVEL * len(by_labelling))  # 2 of 200
-    limit = with_lies[-n_allowed]  # the second best lie: with_truth > limit exactly if p <= LEVEL
+
+    # p <= LEVEL allows 2 of 200: the truth and the best lie. So the truth must beat the second best
+    n_allowed = int(LEVEL * len(by_labelling))
+    limit = with_lies[-n_allowed]
     return Verdict(accuracies[0], limit, p)
 
 
@@ -3812,6 +3829,7 @@ def study_trial(settings, kind, trial):
             raise SettingsError("retraining diverges; try a smaller --learning-rate")
         target_seen = look_at(target, rows.forget)
 
+        # The retraining is one of the methods: run again here, it starts from other weights
         for name, method in ANSWERS_OF[retraining].items():
             model, seconds = timed_answer(method, request, rng)
             record = {"request": kind, "method": name, "seconds": seconds}
@@ -3884,7 +3902,7 @@ def attack_all(trials):
             row[f"{name}_p"] = verdict.p
 
         # One attack is enough. Two of them, at 1% each, catch a perfect method in up to 2% of
-        # cases, and so on one of three requests in up to 6% of runs
+        # cases. A run has three requests: in up to 6% of runs it is caught on one of them
         smallest_p = min(verdict.p for verdict in verdicts.values())
         row["caught"] = smallest_p <= LEVEL
         rows[key] = row
@@ -3892,16 +3910,16 @@ def attack_all(trials):
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["request", "method"])
 
 
-SAME_OPTIMUM = 1e-6  # models that differ by less, in p or in logits, are one up to rounding
+SAME_OPTIMUM = 1e-6  # models that differ by less, in p or in logits, differ only by rounding
 
 
 def optima_apart(trials):
-    """Largest difference of a logit of the forget set between Newton runs, by request.
+    """By request, how far apart two Newton runs are: the largest difference in a forget logit.
 
-    Below SAME_OPTIMUM, all of them, from old and from new weights, give the forget set the same
-    logits, so they have most likely found one optimum. This is no proof that there is no other: the
-    64 trials of the default have 128 starts from new weights, and an optimum that 1 in 100 starts
-    reach is missed with a probability of 0.99^128 = 28%.
+    If it is below SAME_OPTIMUM, all runs, from old and from new weights, have most likely found the
+    same optimum. There may still be another one. The 64 trials of the default have 128 starts from
+    new weights. An optimum that 1 in 100 starts reach is missed by all of them with a probability
+    of 0.99^128 = 28%.
     """
     newton_runs = trials[trials.method.isin([NEWTON_RETRAIN, NEWTON])]
     apart = {}
@@ -3915,14 +3933,14 @@ def optima_apart(trials):
 
 # ---- How the study is shown ---------------------------------------------------------------------
 
-ON_TARGET = 0.05  # a forget accuracy is on target if it is as near as this: one atypical patient
+ON_TARGET = 0.05  # how near to the target is near enough: one of the 20 atypical patients
 
 
 def beside_retraining(table):
     """How each row of the table compares with its retraining, the one with the same optimiser.
 
     target_accuracy  the retraining's forget accuracy
-    on_target        its own is within ON_TARGET of that; False if it diverged
+    on_target        forget accuracy is within ON_TARGET of target_accuracy; False if it diverged
     time             relative to the retraining's
     points_lost      points of test accuracy by which the retraining is better; 0 if it is not
     diverged         its weights were not finite, in some trial
@@ -3954,9 +3972,9 @@ def percent_range(low, high):
 
 def never_caught(table):
     """The shortcuts, methods that do not retrain, that no attack has caught on any request."""
-    caught = table.caught.groupby("method", sort=False).any()
-    shortcuts = caught.drop(list(TRAINING))
-    return list(shortcuts.index[~shortcuts])
+    was_caught = table.caught.groupby("method", sort=False).any()
+    was_caught = was_caught.drop(list(TRAINING))
+    return list(was_caught.index[~was_caught])
 
 
 def descent_has_learned(table):
