@@ -1808,8 +1808,8 @@ def as_floats(name, column):
 def as_zero_and_one(y, classes):
     """Anybody's labels (n,) as an array of 0 and 1; ValueError if there are not two classes.
 
-    classes are the names of label 0 and of label 1. Of two numbers, the larger is class 1, and
-    names that are numbers must be these two; all other labels must be the names themselves.
+    classes are the names of class 0 and of class 1. If both labels are numbers, the larger one is
+    class 1. If not, the labels must be the names.
     """
     if np.shape(classes) != (2,) or classes[0] == classes[1]:
         raise ValueError(f"two different names of classes are needed, not {classes!r}")
@@ -1826,16 +1826,18 @@ def as_zero_and_one(y, classes):
         more = " and more" if len(found) > 5 else ""
         raise ValueError(f"the labels must be of two classes; they are {found[:5]}{more}")
 
-    # Of two words, the second name is class 1
+    # Unless both are numbers, they must be the names, and the second name is class 1
     are_numbers = all(isinstance(label, Real) for label in found)
     if not are_numbers:
         if set(found) != set(classes):
             raise ValueError(f"the labels must be the names {classes}; they are {found}")
         return (y == classes[1]).to_numpy(int)
 
-    # Of two numbers, the larger one is; names that are numbers must be these two, in this order
+    # Of two numbers, the larger one is class 1. Names that are numbers must be these two, in this
+    # order: ("1", "0") for labels 0 and 1 would name every class wrongly
     smaller, larger = sorted(found)
-    names = pd.Series(classes).astype(str).replace({"False": "0", "True": "1"})
+    names = pd.Series(classes).astype(str)
+    names = names.replace({"False": "0", "True": "1"})  # True == 1, so "True" is compared as "1"
     names = pd.to_numeric(names, errors="coerce")  # a word becomes NaN
     if names.notna().all() and names.tolist() != [smaller, larger]:
         reason = f"the names are {classes}, the labels {smaller} and {larger}"
@@ -1949,7 +1951,7 @@ def find_separator(text):
     """
     # Excel may say it in a line of its own, "sep=;"
     first_line, _, rest = text.partition("\n")
-    if re.match("sep=[^\r]", first_line):
+    if re.match("sep=[^\r]", first_line):  # \r, the end of a line in Windows, is no separator
         separator = first_line[len("sep=")]  # one letter
         return separator, rest
 
@@ -1974,14 +1976,15 @@ def read_table(source):
     try:
         separator, text = find_separator(text_of(source))
 
-        # With index_col=False, values beyond the last column are dropped, with a warning: an error
+        # With index_col=False, pandas drops values beyond the last column and only warns. We turn
+        # that warning into an error
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
                 StringIO(text),
                 sep=separator,
                 index_col=False,
-                keep_default_na=False,
+                keep_default_na=False,  # by default, "None" would be missing; it may be a class
                 na_values=MISSING,
                 skipinitialspace=True,
                 low_memory=False,  # one type for the whole of a column
@@ -1994,7 +1997,8 @@ def read_table(source):
     except ValueError as error:
         raise SettingsError(f"--data {source}: {error}") from error
 
-    # A column without a name holds the numbers of the rows, which are not data
+    # To pandas, a column without a name is "Unnamed: 0". It holds row numbers, which are no data,
+    # or nothing at all, if lines end with a comma
     nameless = table.columns.str.startswith("Unnamed:")
     return table.loc[:, ~nameless]
 
@@ -2029,7 +2033,7 @@ def numbers_if_possible(column):
     is_missing = column.isna() | words.isin(MISSING_NUMBER)
     numbers = pd.to_numeric(words, errors="coerce")  # a word becomes NaN
 
-    # If any of the others is not a number, this is a column of words
+    # If another value is not a number, or if there is none, the column stays as it is
     is_number = numbers[~is_missing].notna()
     if len(is_number) == 0 or not is_number.all():
         return column
@@ -2091,18 +2095,24 @@ def looks_like_an_id(column):
 
 
 def not_quite_numbers(table):
-    """A hint at the first column in which half of the values or more are numbers, but not all.
+    """A hint at the first column that is meant to hold numbers, but holds something else as well.
 
-    Returns "" if there is none.
+    That is, half of the values or more look like numbers (3.5, or 3,5), but not all of them are.
+    Returns "" if there is no such column.
     """
     for name, column in table.items():
         if not is_text(column):
             continue
+
         words = column.dropna().astype(str).str.strip()
         is_number = pd.to_numeric(words, errors="coerce").notna()
+        if is_number.all():
+            continue  # nothing is wrong with it
+
         has_comma = words.str.fullmatch(r"[-+]?\d+,\d+")
-        if is_number.all() or (is_number | has_comma).mean() < 0.5:
-            continue  # nothing is wrong with it, or it is a column of words
+        looks_numeric = is_number | has_comma
+        if looks_numeric.mean() < 0.5:
+            continue  # a column of words
 
         if has_comma.any():
             return f"in {name} a comma should be a point: {words[has_comma].iloc[0]}"
@@ -2138,7 +2148,8 @@ def read_label(column):
     # Its values, class 1 last
     are_numbers = pd.api.types.is_numeric_dtype(column)  # or True and False
     if are_numbers:
-        # 1.0 was a 1 before rows with gaps were left out
+        # A gap had turned the whole column into floats: make 1.0 a 1 again, so that the class is
+        # named "1"
         column = pd.to_numeric(column, downcast="integer")
         found = sorted(column.unique().tolist())
     else:
@@ -2174,7 +2185,10 @@ def who_asks(table, query):
 
     # Does anybody ask? Often 3 was written where the column holds "3", so show what it holds
     if not asked.any():
-        first_row = [f"{name} is {table[name].tolist()[0]!r}" for name in columns_in(query, table)]
+        first_row = []
+        for name in columns_in(query, table):
+            value = table[name].tolist()[0]  # Python's 3, not np.int64(3)
+            first_row.append(f"{name} is {value!r}")
         reason = f"this is true of no row; in the first one, {', '.join(first_row)}"
         raise SettingsError(f"{flag}: {reason}")
     return asked.to_numpy(bool)
@@ -2182,12 +2196,15 @@ def who_asks(table, query):
 
 def columns_in(query, table):
     """The columns that a query mentions."""
-    # Text in quotes names no column, but one may be called `mother's age`
-    query = re.sub(r"(`[^`]*`)|'[^']*'|\"[^\"]*\"", r"\1", query)
+    # Remove text in quotes, which names no column, but not the quote in `mother's age`. Group 1 is
+    # a name in backticks, which is put back; for quoted text it is empty, so the text vanishes
+    in_backticks = r"(`[^`]*`)"
+    in_quotes = r"'[^']*'|\"[^\"]*\""
+    query = re.sub(f"{in_backticks}|{in_quotes}", r"\1", query)
 
     names = []
     for name in table.columns:
-        as_a_word = rf"(?<!\w){re.escape(str(name))}(?!\w)"
+        as_a_word = rf"(?<!\w){re.escape(str(name))}(?!\w)"  # "age" is not mentioned by "stage"
         if re.search(as_a_word, query):
             names.append(name)
     return names
