@@ -1717,7 +1717,9 @@ def split_around(cohort, settings, rng):
         others, test_size=n_test, random_state=settings.seed
     )
     in_train = np.concatenate([askers, others_in_train])
-    asked = rng.permutation(len(askers))  # the askers come first in in_train
+
+    # Where the askers stand in in_train: at its beginning. The order in which they ask is random
+    asked = rng.permutation(len(askers))
     return divide(cohort, in_train, in_test, asked)
 
 
@@ -1786,7 +1788,7 @@ def as_floats(name, column):
         raise ValueError(f"missing values in {name}")
     if column.dtype.kind == "c":
         raise ValueError(f"complex numbers in {name}")
-    if column.dtype.kind in "mM":
+    if column.dtype.kind in "mM":  # durations and dates
         raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
 
     # Numbers that are written as words are fine
@@ -1889,7 +1891,7 @@ def abstract(settings, rng):
         n_redundant=0,
         n_clusters_per_class=1,
         flip_y=0.1,
-        random_state=settings.seed,
+        random_state=settings.seed,  # not rng: the same rows as any other call with this seed
     )
     features = pd.DataFrame(X, columns=["Feature 1", "Feature 2"])
     as_they_are = StandardScaler(with_mean=False, with_std=False)
@@ -2663,12 +2665,14 @@ class Film(NamedTuple):
 
 
 def epochs_shown(last, nearest, n_frames=90):
-    """The epochs of a film: a third of the frames until twice the nearest epoch, then faster.
+    """The epochs of a film: slow motion until twice the nearest epoch, then faster.
 
-    At one speed if that would not make the rest faster.
+    If the nearest epoch is 0, or too late for that, one speed throughout.
     """
     turn = 2 * nearest
     n_slow = n_frames // 3
+
+    # A third of the frames for less than a third of the epochs is slow motion
     if 0 < turn < last / 3:
         before = np.linspace(0, turn, n_slow)
         after = np.linspace(turn, last, n_frames - n_slow)
@@ -2706,7 +2710,7 @@ class Curve:
 
 
 def draw_curves(axes, path, comparison):
-    """The panels of the gap and of both accuracies, over the epochs; returns the curves to come."""
+    """The panels of the gap and of both accuracies, over the epochs; returns their Curves."""
     nearest = path.gap_to_retrained.idxmin()
     last = path.index[-1]
     end = path.loc[last]
@@ -2716,7 +2720,7 @@ def draw_curves(axes, path, comparison):
 
     # The epochs, and the nearest of them
     for ax in (gap_panel, accuracy_panel):
-        ax.set_xlim(0, max(last, 1))
+        ax.set_xlim(0, max(last, 1))  # room for an axis even without any ascent
     mark_above(gap_panel, nearest, "closest", GREEN)
     accuracy_panel.axvline(nearest, color=GREEN, linewidth=1.2, zorder=0)
     gap_panel.set_xticklabels([])
@@ -2752,7 +2756,10 @@ def colors_of(codes):
 
 
 def common_palette(pictures):
-    """The 255 most frequent colours (255, 3) in some of the pictures."""
+    """Up to 255 colours (k, 3): the most frequent ones, near-duplicates left out.
+
+    They are counted in at most eight of the pictures.
+    """
     step = len(pictures) // 8 + 1
     some = [codes_of(picture) for picture in pictures[::step]]
     codes, counts = np.unique(np.stack(some), return_counts=True)
@@ -2769,8 +2776,10 @@ def in_palette(picture, palette):
     # Each colour once, and which of them each pixel has
     codes, which = np.unique(codes_of(picture), return_inverse=True)
     nearest = cdist(colors_of(codes), palette).argmin(axis=1)
-    numbers = nearest[which].reshape(picture.height, picture.width)
-    image = Image.fromarray(numbers.astype(np.uint8))
+
+    # A GIF holds, for each pixel, the place of its colour in the palette
+    places = nearest[which].reshape(picture.height, picture.width)
+    image = Image.fromarray(places.astype(np.uint8))
     image.putpalette(palette.ravel().tolist())
     return image
 
@@ -2841,8 +2850,9 @@ def picture_of(canvas, background, artists):
 
 
 def moving_parts(axes, curves, titles, epoch):
-    """What a picture of the film adds to its background, in this order."""
-    # All that is on the map, since the shading covers it
+    """What is painted over the background for a picture of the film, in this order."""
+    # The new shading would hide the patients of the background, so everything on the map is drawn
+    # again, from back to front
     moving = sorted(axes["map"].collections, key=Artist.get_zorder)
 
     for curve in curves:
@@ -2870,7 +2880,7 @@ def film_of_ascent(comparison, path):
         "accuracy": axes["accuracy"].set_title(" "),
     }
     canvas = FigureCanvasAgg(fig)
-    fig.set_dpi(90)  # 900 pixels wide: GitHub shows 838 of them; many more would exceed 1 MB
+    fig.set_dpi(90)  # 900 pixels wide: GitHub shows 838; with many more, the GIF would exceed 1 MB
     canvas.draw()
     background = canvas.copy_from_bbox(fig.bbox)
 
@@ -2890,7 +2900,7 @@ def film_of_ascent(comparison, path):
     # With a palette for each picture, the film would flicker
     palette = common_palette(pictures)
     pictures = [in_palette(picture, palette) for picture in pictures]
-    milliseconds = [pauses.get(epoch, 80) for epoch in epochs]
+    milliseconds = [pauses.get(epoch, 80) for epoch in epochs]  # 80: about 12 a second
     return Film(pictures, milliseconds)
 
 
@@ -2930,7 +2940,7 @@ def stills_figure(comparison, path):
             color = GREEN
         ax.set_title(f"{when}:\ngap {points(gaps[epoch])}", color=color)
 
-    # If the nearest is the first or the last, there are fewer
+    # If the nearest epoch is the first or the last, there are fewer than four maps
     for ax in axes[len(epochs) :]:
         ax.set_visible(False)
     return fig
@@ -2964,10 +2974,10 @@ def film(settings):
     comparison = compare(hospital, settings)
     path = ascent_path(comparison, settings)
     start = time.perf_counter()
-    pictures = film_of_ascent(comparison, path)
+    animation = film_of_ascent(comparison, path)
     report("film", time.perf_counter() - start)
     stills = stills_figure(comparison, path)
-    files = {"ascent.gif": pictures, "ascent_stills.png": stills}
+    files = {"ascent.gif": animation, "ascent_stills.png": stills}
     return Output(film_page(path, comparison), path, files)
 
 
