@@ -2289,6 +2289,7 @@ def own(settings):
 
 # ---- Other doses of ascent, and other seeds -----------------------------------------------------
 
+# What is tried; 145 x 0.7 is our example
 EPOCHS = [25, 50, 75, 100, 145, 200, 300]
 MULTIPLIERS = [0.1, 0.3, 0.5, 0.7, 1.0, 1.5]
 SEEDS = range(30)
@@ -2322,7 +2323,8 @@ def try_seeds(settings):
     """Forget accuracies (a DataFrame): a row per seed, columns retrained and ascent."""
     accuracies = {}
     for seed in SEEDS:
-        comparison = compare(hospital, replace(settings, seed=seed), repeats=1, n_others=0)
+        with_seed = replace(settings, seed=seed)
+        comparison = compare(hospital, with_seed, repeats=1, n_others=0)  # only accuracy is needed
         accuracies[seed] = comparison.results.forget_accuracy[[RETRAIN, ASCENT]]
     return pd.DataFrame.from_dict(accuracies, orient="index")
 
@@ -2433,7 +2435,7 @@ def draw_yardsticks(ax, comparison):
 
     others = as_drawn(gaps_to_others(comparison.models[RETRAIN], comparison))
     ax.axhspan(others.min(), others.max(), color=GREEN_TINT, zorder=0)
-    middle = np.sqrt(others.min() * others.max())  # on a log scale
+    middle = np.sqrt(others.min() * others.max())  # halfway on a log scale
     return [
         LineName(nothing, "doing nothing", GREY),
         LineName(middle, f"{len(others)} retrained models", GREEN),
@@ -2507,7 +2509,7 @@ def draw_accuracy_over_dose(ax, doses, comparison):
 def draw_accuracy_over_seeds(ax, accuracies, comparison):
     """The accuracy on the forget set, retrained and after ascent: a dot per seed."""
     names = [RETRAIN, ASCENT]
-    here = comparison.results.forget_accuracy[names]
+    of_ours = comparison.results.forget_accuracy[names]
 
     # A row for each of the two, with our example
     sns.swarmplot(
@@ -2516,10 +2518,10 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
         orient="h",
         size=5,
         palette=[COLORS[name] for name in names],
-        warn_thresh=1,  # dots may lie on dots
+        warn_thresh=1,  # no warning if some dots have no room
     )
-    ax.scatter(here, range(2), **DIAMOND)
-    name_rows(ax, here.map("◇ {:.0%}".format))
+    ax.scatter(of_ours, range(2), **DIAMOND)
+    name_rows(ax, of_ours.map("◇ {:.0%}".format))
 
     ax.axvline(0.5, **HALF_LINE, zorder=0)
     ax.set(xlabel="", xlim=(-0.03, 1.03))  # room for dots at 0% and 100%
@@ -2529,19 +2531,19 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
 def seeds_headline(accuracies, comparison):
     """How much the outcome of one dose depends on the seed."""
     of_ascent = accuracies[ASCENT]
-    here = comparison.results.forget_accuracy[ASCENT]
+    of_ours = comparison.results.forget_accuracy[ASCENT]
     if not has_learned(comparison):
         return f"Accuracy on {the_asked(comparison.data)} with {len(of_ascent)} other seeds"
 
-    if here > of_ascent.max():
+    if of_ours > of_ascent.max():
         rank = ", the most"
-    elif here < of_ascent.min():
+    elif of_ours < of_ascent.min():
         rank = ", the least"
     else:
         rank = ""
     return (
         f"Luck: {len(of_ascent)} other seeds leave {of_ascent.min():.0%} to {of_ascent.max():.0%} "
-        f"of {the_asked(comparison.data)} right, ours leaves {here:.0%}{rank}"
+        f"of {the_asked(comparison.data)} right, ours leaves {of_ours:.0%}{rank}"
     )
 
 
@@ -2596,13 +2598,13 @@ def doses_in_words(doses, comparison):
 def seeds_in_words(accuracies, comparison):
     """How different is forget accuracy with other seeds?"""
     settings = comparison.settings
-    here = comparison.results.forget_accuracy
+    of_ours = comparison.results.forget_accuracy
     of_ascent = accuracies[ASCENT]
     return (
         f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
-        f"{percent(here[ASCENT])} with seed {settings.seed}, and {percent(of_ascent.min())} to "
+        f"{percent(of_ours[ASCENT])} with seed {settings.seed}, and {percent(of_ascent.min())} to "
         f"{percent(of_ascent.max())} (mean {percent(of_ascent.mean())}) with seeds "
-        f"{of_ascent.index[0]} to {of_ascent.index[-1]}. The target is {percent(here[RETRAIN])}."
+        f"{of_ascent.index[0]} to {of_ascent.index[-1]}. The target is {percent(of_ours[RETRAIN])}."
     )
 
 
@@ -2981,6 +2983,7 @@ def film(settings):
     return Output(film_page(path, comparison), path, files)
 
 
+# As in the demo, a fifth of the training rows ask: 160 of 800, and 91 of 455
 ELSEWHERE = {
     "basic": Experiment(
         function=basic,
