@@ -1793,7 +1793,8 @@ def as_floats(name, column):
 
     # Numbers that are written as words are fine
     if not pd.api.types.is_numeric_dtype(column):
-        column = pd.to_numeric(column.astype(object), errors="coerce")  # a word becomes NaN
+        objects = column.astype(object)  # otherwise a period, such as May 2024, becomes a number
+        column = pd.to_numeric(objects, errors="coerce")  # a word becomes NaN
     if column.isna().any():
         raise ValueError(f"words or dates among numbers in {name}")
 
