@@ -1713,7 +1713,9 @@ def split_around(cohort, settings, rng):
         others, test_size=n_test, random_state=settings.seed
     )
     in_train = np.concatenate([askers, others_in_train])
-    asked = rng.permutation(len(askers))  # the askers come first in in_train
+
+    # Where the askers stand in in_train: at its beginning. The order in which they ask is random
+    asked = rng.permutation(len(askers))
     return divide(cohort, in_train, in_test, asked)
 
 
@@ -1782,12 +1784,13 @@ def as_floats(name, column):
         raise ValueError(f"missing values in {name}")
     if column.dtype.kind == "c":
         raise ValueError(f"complex numbers in {name}")
-    if column.dtype.kind in "mM":
+    if column.dtype.kind in "mM":  # durations and dates
         raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
 
     # Numbers that are written as words are fine
     if not pd.api.types.is_numeric_dtype(column):
-        column = pd.to_numeric(column.astype(object), errors="coerce")  # a word becomes NaN
+        objects = column.astype(object)  # otherwise a period, such as May 2024, becomes a number
+        column = pd.to_numeric(objects, errors="coerce")  # a word becomes NaN
     if column.isna().any():
         raise ValueError(f"words or dates among numbers in {name}")
 
@@ -1804,8 +1807,8 @@ def as_floats(name, column):
 def as_zero_and_one(y, classes):
     """Anybody's labels (n,) as an array of 0 and 1; ValueError if there are not two classes.
 
-    classes are the names of label 0 and of label 1. Of two numbers, the larger is class 1, and
-    names that are numbers must be these two; all other labels must be the names themselves.
+    classes are the names of class 0 and of class 1. If both labels are numbers, the larger one is
+    class 1. If not, the labels must be the names.
     """
     if np.shape(classes) != (2,) or classes[0] == classes[1]:
         raise ValueError(f"two different names of classes are needed, not {classes!r}")
@@ -1822,16 +1825,18 @@ def as_zero_and_one(y, classes):
         more = " and more" if len(found) > 5 else ""
         raise ValueError(f"the labels must be of two classes; they are {found[:5]}{more}")
 
-    # Of two words, the second name is class 1
+    # Unless both are numbers, they must be the names, and the second name is class 1
     are_numbers = all(isinstance(label, Real) for label in found)
     if not are_numbers:
         if set(found) != set(classes):
             raise ValueError(f"the labels must be the names {classes}; they are {found}")
         return (y == classes[1]).to_numpy(int)
 
-    # Of two numbers, the larger one is; names that are numbers must be these two, in this order
+    # Of two numbers, the larger one is class 1. Names that are numbers must be these two, in this
+    # order: ("1", "0") for labels 0 and 1 would name every class wrongly
     smaller, larger = sorted(found)
-    names = pd.Series(classes).astype(str).replace({"False": "0", "True": "1"})
+    names = pd.Series(classes).astype(str)
+    names = names.replace({"False": "0", "True": "1"})  # True == 1, so "True" is compared as "1"
     names = pd.to_numeric(names, errors="coerce")  # a word becomes NaN
     if names.notna().all() and names.tolist() != [smaller, larger]:
         reason = f"the names are {classes}, the labels {smaller} and {larger}"
@@ -1883,7 +1888,7 @@ def abstract(settings, rng):
         n_redundant=0,
         n_clusters_per_class=1,
         flip_y=0.1,
-        random_state=settings.seed,
+        random_state=settings.seed,  # not rng: the same rows as any other call with this seed
     )
     features = pd.DataFrame(X, columns=["Feature 1", "Feature 2"])
     as_they_are = StandardScaler(with_mean=False, with_std=False)
@@ -1945,7 +1950,7 @@ def find_separator(text):
     """
     # Excel may say it in a line of its own, "sep=;"
     first_line, _, rest = text.partition("\n")
-    if re.match("sep=[^\r]", first_line):
+    if re.match("sep=[^\r]", first_line):  # \r, the end of a line in Windows, is no separator
         separator = first_line[len("sep=")]  # one letter
         return separator, rest
 
@@ -1970,14 +1975,15 @@ def read_table(source):
     try:
         separator, text = find_separator(text_of(source))
 
-        # With index_col=False, values beyond the last column are dropped, with a warning: an error
+        # With index_col=False, pandas drops values beyond the last column and only warns. We turn
+        # that warning into an error
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
                 StringIO(text),
                 sep=separator,
                 index_col=False,
-                keep_default_na=False,
+                keep_default_na=False,  # by default, "None" would be missing; it may be a class
                 na_values=MISSING,
                 skipinitialspace=True,
                 low_memory=False,  # one type for the whole of a column
@@ -1990,7 +1996,8 @@ def read_table(source):
     except ValueError as error:
         raise SettingsError(f"--data {source}: {error}") from error
 
-    # A column without a name holds the numbers of the rows, which are not data
+    # To pandas, a column without a name is "Unnamed: 0". It holds row numbers, which are no data,
+    # or nothing at all, if lines end with a comma
     nameless = table.columns.str.startswith("Unnamed:")
     return table.loc[:, ~nameless]
 
@@ -2025,7 +2032,7 @@ def numbers_if_possible(column):
     is_missing = column.isna() | words.isin(MISSING_NUMBER)
     numbers = pd.to_numeric(words, errors="coerce")  # a word becomes NaN
 
-    # If any of the others is not a number, this is a column of words
+    # If another value is not a number, or if there is none, the column stays as it is
     is_number = numbers[~is_missing].notna()
     if len(is_number) == 0 or not is_number.all():
         return column
@@ -2087,18 +2094,24 @@ def looks_like_an_id(column):
 
 
 def not_quite_numbers(table):
-    """A hint at the first column in which half of the values or more are numbers, but not all.
+    """A hint at the first column that is meant to hold numbers, but holds something else as well.
 
-    Returns "" if there is none.
+    That is, half of the values or more look like numbers (3.5, or 3,5), but not all of them are.
+    Returns "" if there is no such column.
     """
     for name, column in table.items():
         if not is_text(column):
             continue
+
         words = column.dropna().astype(str).str.strip()
         is_number = pd.to_numeric(words, errors="coerce").notna()
+        if is_number.all():
+            continue  # nothing is wrong with it
+
         has_comma = words.str.fullmatch(r"[-+]?\d+,\d+")
-        if is_number.all() or (is_number | has_comma).mean() < 0.5:
-            continue  # nothing is wrong with it, or it is a column of words
+        looks_numeric = is_number | has_comma
+        if looks_numeric.mean() < 0.5:
+            continue  # a column of words
 
         if has_comma.any():
             return f"in {name} a comma should be a point: {words[has_comma].iloc[0]}"
@@ -2134,7 +2147,8 @@ def read_label(column):
     # Its values, class 1 last
     are_numbers = pd.api.types.is_numeric_dtype(column)  # or True and False
     if are_numbers:
-        # 1.0 was a 1 before rows with gaps were left out
+        # A gap had turned the whole column into floats: make 1.0 a 1 again, so that the class is
+        # named "1"
         column = pd.to_numeric(column, downcast="integer")
         found = sorted(column.unique().tolist())
     else:
@@ -2170,7 +2184,10 @@ def who_asks(table, query):
 
     # Does anybody ask? Often 3 was written where the column holds "3", so show what it holds
     if not asked.any():
-        first_row = [f"{name} is {table[name].tolist()[0]!r}" for name in columns_in(query, table)]
+        first_row = []
+        for name in columns_in(query, table):
+            value = table[name].tolist()[0]  # Python's 3, not np.int64(3)
+            first_row.append(f"{name} is {value!r}")
         reason = f"this is true of no row; in the first one, {', '.join(first_row)}"
         raise SettingsError(f"{flag}: {reason}")
     return asked.to_numpy(bool)
@@ -2178,12 +2195,15 @@ def who_asks(table, query):
 
 def columns_in(query, table):
     """The columns that a query mentions."""
-    # Text in quotes names no column, but one may be called `mother's age`
-    query = re.sub(r"(`[^`]*`)|'[^']*'|\"[^\"]*\"", r"\1", query)
+    # Remove text in quotes, which names no column, but not the quote in `mother's age`. Group 1 is
+    # a name in backticks, which is put back; for quoted text it is empty, so the text vanishes
+    in_backticks = r"(`[^`]*`)"
+    in_quotes = r"'[^']*'|\"[^\"]*\""
+    query = re.sub(f"{in_backticks}|{in_quotes}", r"\1", query)
 
     names = []
     for name in table.columns:
-        as_a_word = rf"(?<!\w){re.escape(str(name))}(?!\w)"
+        as_a_word = rf"(?<!\w){re.escape(str(name))}(?!\w)"  # "age" is not mentioned by "stage"
         if re.search(as_a_word, query):
             names.append(name)
     return names
@@ -2266,6 +2286,7 @@ def own(settings):
 
 # ---- Other doses of ascent, and other seeds -----------------------------------------------------
 
+# What is tried; 145 x 0.7 is our example
 EPOCHS = [25, 50, 75, 100, 145, 200, 300]
 MULTIPLIERS = [0.1, 0.3, 0.5, 0.7, 1.0, 1.5]
 SEEDS = range(30)
@@ -2299,7 +2320,8 @@ def try_seeds(settings):
     """Forget accuracies (a DataFrame): a row per seed, columns retrained and ascent."""
     accuracies = {}
     for seed in SEEDS:
-        comparison = compare(hospital, replace(settings, seed=seed), repeats=1, n_others=0)
+        with_seed = replace(settings, seed=seed)
+        comparison = compare(hospital, with_seed, repeats=1, n_others=0)  # only accuracy is needed
         accuracies[seed] = comparison.results.forget_accuracy[[RETRAIN, ASCENT]]
     return pd.DataFrame.from_dict(accuracies, orient="index")
 
@@ -2307,16 +2329,16 @@ def try_seeds(settings):
 def sweep_headline(doses, comparison):
     """Does a small dose of ascent come nearer than doing nothing, and what does a large one do?"""
     nothing = comparison.results.gap_to_retrained[NAIVE]
-    largest_dose = doses.loc[doses.dose.idxmax()]
+    at_largest_dose = doses.loc[doses.dose.idxmax()]
     if not has_learned(comparison):
         return NO_VERDICT
     if doses.gap_to_retrained.min() >= nothing:
         return "No dose of gradient ascent that was tried is better than doing nothing"
-    if largest_dose.gap_to_retrained <= nothing:
+    if at_largest_dose.gap_to_retrained <= nothing:
         return "Even the largest dose of gradient ascent is better than doing nothing"
 
     effect = "leads away again"
-    if largest_dose.test_accuracy < 0.5:
+    if at_largest_dose.test_accuracy < 0.5:
         effect = "breaks the model"
     return f"A little gradient ascent nears the target, a lot {effect}"
 
@@ -2412,7 +2434,7 @@ def draw_yardsticks(ax, comparison):
 
     others = as_drawn(gaps_to_others(comparison.models[RETRAIN], comparison))
     ax.axhspan(others.min(), others.max(), color=GREEN_TINT, zorder=0)
-    middle = np.sqrt(others.min() * others.max())  # on a log scale
+    middle = np.sqrt(others.min() * others.max())  # halfway on a log scale
     return [
         LineName(nothing, "doing nothing", GREY),
         LineName(middle, f"{len(others)} other retrains", GREEN),
@@ -2448,14 +2470,14 @@ def set_dose_axis(ax, title, doses, example_dose):
 def draw_gap_over_dose(ax, doses, comparison):
     """The gap in points of probability, beside other retrains and doing nothing."""
     settings = comparison.settings
-    dose = settings.unlearn_epochs * settings.multiplier
+    example_dose = settings.unlearn_epochs * settings.multiplier
     gaps = as_drawn(doses.gap_to_retrained)
     gap_at_largest_dose = gaps[doses.dose.idxmax()]
 
     names = draw_yardsticks(ax, comparison)
     ax.scatter(doses.dose, gaps, color=RED, s=24, clip_on=False)
-    ax.scatter(dose, as_drawn(comparison.results.gap_to_retrained[ASCENT]), **DIAMOND)
-    set_dose_axis(ax, "Gap to the target", doses, dose)
+    ax.scatter(example_dose, as_drawn(comparison.results.gap_to_retrained[ASCENT]), **DIAMOND)
+    set_dose_axis(ax, "Gap to the target", doses, example_dose)
     name_lines(ax, [*names, LineName(gap_at_largest_dose, "gradient ascent", RED)])
 
 
@@ -2463,16 +2485,16 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     """Both accuracies after ascent."""
     settings = comparison.settings
     forget_accuracy = comparison.results.forget_accuracy
-    dose = settings.unlearn_epochs * settings.multiplier
+    example_dose = settings.unlearn_epochs * settings.multiplier
 
     in_order = doses.sort_values("dose")
     ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1.8)
     ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24, clip_on=False)
-    ax.scatter(dose, forget_accuracy[ASCENT], **DIAMOND)
+    ax.scatter(example_dose, forget_accuracy[ASCENT], **DIAMOND)
     draw_targets(ax, comparison)
 
     set_percent_axis(ax)
-    set_dose_axis(ax, "Accuracy after ascent", doses, dose)
+    set_dose_axis(ax, "Accuracy after ascent", doses, example_dose)
     at_largest_dose = in_order.iloc[-1]
     name_lines(ax, [
         LineName(forget_accuracy[RETRAIN], "the target", GREEN),
@@ -2485,7 +2507,7 @@ def draw_accuracy_over_dose(ax, doses, comparison):
 def draw_accuracy_over_seeds(ax, accuracies, comparison):
     """The accuracy on the forget set, retrained and after ascent: a dot per seed."""
     names = [RETRAIN, ASCENT]
-    here = comparison.results.forget_accuracy[names]
+    of_ours = comparison.results.forget_accuracy[names]
 
     # A row for each of the two, with our example
     sns.swarmplot(
@@ -2494,10 +2516,10 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
         orient="h",
         size=5,
         palette=[COLORS[name] for name in names],
-        warn_thresh=1,  # dots may lie on dots
+        warn_thresh=1,  # no warning if some dots have no room
     )
-    ax.scatter(here, range(2), **DIAMOND)
-    name_rows(ax, here.map("◇ {:.0%}".format))
+    ax.scatter(of_ours, range(2), **DIAMOND)
+    name_rows(ax, of_ours.map("◇ {:.0%}".format))
 
     ax.axvline(0.5, **HALF_LINE, zorder=0)
     ax.set(xlabel="", xlim=(-0.03, 1.03))  # room for dots at 0% and 100%
@@ -2507,13 +2529,13 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
 def seeds_headline(accuracies, comparison):
     """How much the outcome of one dose depends on the seed."""
     of_ascent = accuracies[ASCENT]
-    here = comparison.results.forget_accuracy[ASCENT]
+    of_ours = comparison.results.forget_accuracy[ASCENT]
     if not has_learned(comparison):
         return f"Accuracy on {the_asked(comparison.data)} with {len(of_ascent)} other seeds"
 
     return (
         f"Same dose, {len(of_ascent)} other seeds: {of_ascent.min():.0%} to {of_ascent.max():.0%} "
-        f"of {the_asked(comparison.data)} right (◇ ours: {here:.0%})"
+        f"of {the_asked(comparison.data)} right (◇ ours: {of_ours:.0%})"
     )
 
 
@@ -2568,13 +2590,13 @@ def doses_in_words(doses, comparison):
 def seeds_in_words(accuracies, comparison):
     """How different is forget accuracy with other seeds?"""
     settings = comparison.settings
-    here = comparison.results.forget_accuracy
+    of_ours = comparison.results.forget_accuracy
     of_ascent = accuracies[ASCENT]
     return (
         f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
-        f"{percent(here[ASCENT])} with seed {settings.seed}, and {percent(of_ascent.min())} to "
+        f"{percent(of_ours[ASCENT])} with seed {settings.seed}, and {percent(of_ascent.min())} to "
         f"{percent(of_ascent.max())} (mean {percent(of_ascent.mean())}) with seeds "
-        f"{of_ascent.index[0]} to {of_ascent.index[-1]}. The target is {percent(here[RETRAIN])}."
+        f"{of_ascent.index[0]} to {of_ascent.index[-1]}. The target is {percent(of_ours[RETRAIN])}."
     )
 
 
@@ -2637,12 +2659,14 @@ class Film(NamedTuple):
 
 
 def epochs_shown(last, nearest, n_frames=90):
-    """The epochs of a film: a third of the frames until twice the nearest epoch, then faster.
+    """The epochs of a film: slow motion until twice the nearest epoch, then faster.
 
-    At one speed if that would not make the rest faster.
+    If the nearest epoch is 0, or too late for that, one speed throughout.
     """
     turn = 2 * nearest
     n_slow = n_frames // 3
+
+    # A third of the frames for less than a third of the epochs is slow motion
     if 0 < turn < last / 3:
         before = np.linspace(0, turn, n_slow)
         after = np.linspace(turn, last, n_frames - n_slow)
@@ -2680,7 +2704,7 @@ class Curve:
 
 
 def draw_curves(axes, path, comparison):
-    """The panels of the gap and of both accuracies, over the epochs; returns the curves to come."""
+    """The panels of the gap and of both accuracies, over the epochs; returns their Curves."""
     nearest = path.gap_to_retrained.idxmin()
     last = path.index[-1]
     end = path.loc[last]
@@ -2690,7 +2714,7 @@ def draw_curves(axes, path, comparison):
 
     # The epochs, and the nearest of them
     for ax in (gap_panel, accuracy_panel):
-        ax.set_xlim(0, max(last, 1))
+        ax.set_xlim(0, max(last, 1))  # room for an axis even without any ascent
     mark_above(gap_panel, nearest, "closest", GREEN)
     accuracy_panel.axvline(nearest, color=GREEN, linewidth=1.2, zorder=0)
     gap_panel.set_xticklabels([])
@@ -2726,7 +2750,10 @@ def colors_of(codes):
 
 
 def common_palette(pictures):
-    """The 255 most frequent colours (255, 3) in some of the pictures."""
+    """Up to 255 colours (k, 3): the most frequent ones, near-duplicates left out.
+
+    They are counted in at most eight of the pictures.
+    """
     step = len(pictures) // 8 + 1
     some = [codes_of(picture) for picture in pictures[::step]]
     codes, counts = np.unique(np.stack(some), return_counts=True)
@@ -2743,8 +2770,10 @@ def in_palette(picture, palette):
     # Each colour once, and which of them each pixel has
     codes, which = np.unique(codes_of(picture), return_inverse=True)
     nearest = cdist(colors_of(codes), palette).argmin(axis=1)
-    numbers = nearest[which].reshape(picture.height, picture.width)
-    image = Image.fromarray(numbers.astype(np.uint8))
+
+    # A GIF holds, for each pixel, the place of its colour in the palette
+    places = nearest[which].reshape(picture.height, picture.width)
+    image = Image.fromarray(places.astype(np.uint8))
     image.putpalette(palette.ravel().tolist())
     return image
 
@@ -2815,8 +2844,9 @@ def picture_of(canvas, background, artists):
 
 
 def moving_parts(axes, curves, titles, epoch):
-    """What a picture of the film adds to its background, in this order."""
-    # All that is on the map, since the shading covers it
+    """What is painted over the background for a picture of the film, in this order."""
+    # The new shading would hide the patients of the background, so everything on the map is drawn
+    # again, from back to front
     moving = sorted(axes["map"].collections, key=Artist.get_zorder)
 
     for curve in curves:
@@ -2844,7 +2874,7 @@ def film_of_ascent(comparison, path):
         "accuracy": axes["accuracy"].set_title(" "),
     }
     canvas = FigureCanvasAgg(fig)
-    fig.set_dpi(90)  # 900 pixels wide: GitHub shows 838 of them; many more would exceed 1 MB
+    fig.set_dpi(90)  # 900 pixels wide: GitHub shows 838; with many more, the GIF would exceed 1 MB
     canvas.draw()
     background = canvas.copy_from_bbox(fig.bbox)
 
@@ -2864,7 +2894,7 @@ def film_of_ascent(comparison, path):
     # With a palette for each picture, the film would flicker
     palette = common_palette(pictures)
     pictures = [in_palette(picture, palette) for picture in pictures]
-    milliseconds = [pauses.get(epoch, 80) for epoch in epochs]
+    milliseconds = [pauses.get(epoch, 80) for epoch in epochs]  # 80: about 12 a second
     return Film(pictures, milliseconds)
 
 
@@ -2904,7 +2934,7 @@ def stills_figure(comparison, path):
             color = GREEN
         ax.set_title(f"{when}:\ngap {points(gaps[epoch])}", color=color)
 
-    # If the nearest is the first or the last, there are fewer
+    # If the nearest epoch is the first or the last, there are fewer than four maps
     for ax in axes[len(epochs) :]:
         ax.set_visible(False)
     return fig
@@ -2938,13 +2968,14 @@ def film(settings):
     comparison = compare(hospital, settings)
     path = ascent_path(comparison, settings)
     start = time.perf_counter()
-    pictures = film_of_ascent(comparison, path)
+    animation = film_of_ascent(comparison, path)
     report("film", time.perf_counter() - start)
     stills = stills_figure(comparison, path)
-    files = {"ascent.gif": pictures, "ascent_stills.png": stills}
+    files = {"ascent.gif": animation, "ascent_stills.png": stills}
     return Output(film_page(path, comparison), path, files)
 
 
+# As in the demo, a fifth of the training rows ask: 160 of 800, and 91 of 455
 ELSEWHERE = {
     "basic": Experiment(
         function=basic,
@@ -4037,7 +4068,7 @@ def columns_by_request(words, is_bad, names, headings):
     columns = []
     for kind in KINDS:
         words_by_method = words[kind].reindex(names)
-        tints = is_bad[kind].astype(float).reindex(names)
+        tints = is_bad[kind].astype(float).reindex(names)  # 0: green, 1: red; see VERDICTS
         columns.append(Column(headings[kind], words_by_method, tints))
     return columns
 
@@ -4127,10 +4158,11 @@ def study_figure(table, settings):
     about_time = "Share of the\ntarget's time,\nby request:"
 
     # The rows: two groups, with an empty row above each for its heading
+    # (two different empty names, so that each can be found)
     names = ["", *BY_DESCENT, " ", *BY_NEWTON]
     groups = {
-        0: "Trained by gradient descent; compared with Full Retrain",
-        1 + len(BY_DESCENT): "Trained by Newton's method; compared with Newton Retrain, time too",
+        "": "Trained by gradient descent; compared with Full Retrain",
+        " ": "Trained by Newton's method; compared with Newton Retrain, time too",
     }
 
     # The cells
@@ -4166,7 +4198,8 @@ def study_figure(table, settings):
             frame_row(ax, row)
 
     # Headings of the groups: they reach into the next panel, so they are drawn on top of it
-    for row, heading in groups.items():
+    for name, heading in groups.items():
+        row = names.index(name)
         text = axes[0].text(0, row + 0.6, heading, va="center", style="italic")
         text.set_in_layout(False)
     axes[0].set_zorder(1)
