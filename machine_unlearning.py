@@ -1250,21 +1250,18 @@ def breaks_the_model(results):
 
 
 def what_ascent_does(comparison):
-    """What gradient ascent has done to the model, judged on the test set; in words."""
+    """What gradient ascent does to the model, judged on the test set: "breaks the model: ..."."""
     results = comparison.results
     right = results.test_accuracy[ASCENT]
     target = results.test_accuracy[RETRAIN]
 
     if comparison.settings.unlearn_epochs * comparison.settings.multiplier == 0:
-        return "Without a step of gradient ascent, the model stays as it was"
+        return "without a step leaves the model as it was"
     if check_answers(comparison).holds["useful"]:
         times = times_the_gap(results)
-        return f"Gradient ascent ends {times} times as far from the target as doing nothing"
-    breaks = breaks_the_model(results)
-    if breaks and right < 0.5:
-        return f"Gradient ascent makes the model worse than a coin toss: {right:.0%} right"
-    verb = "breaks" if breaks else "harms"
-    return f"Gradient ascent {verb} the model: {right:.0%} right instead of {target:.0%}"
+        return f"ends {times} times as far from the target as deletion"
+    verb = "breaks" if breaks_the_model(results) else "harms"
+    return f"{verb} the model: {right:.0%} right, not {target:.0%}"
 
 
 def draw_gap_panel(ax, gaps, others):
@@ -1300,12 +1297,10 @@ def performance_figure(comparison):
         f"is {len(others)} other retrains."
     )
     if has_learned(comparison):
-        finding = what_ascent_does(comparison)
+        finding = f"Deletion forgets nothing; ascent {what_ascent_does(comparison)}"
         in_band = check_answers(comparison).holds["naive"]
-        size = "no larger than theirs" if in_band else "larger than theirs"
-        explanation += (
-            f" Naive deletion forgets nothing: it keeps the old weights, and its gap is {size}."
-        )
+        visible = "not even its gap shows it" if in_band else "its gap shows it"
+        explanation += f" Deletion keeps every old weight, and {visible}."
     else:
         finding = NO_VERDICT
 
@@ -1317,7 +1312,7 @@ def performance_figure(comparison):
     milliseconds = 1000 * results.seconds
     longest = milliseconds.max()
     draw_bars(time_panel, "Time", milliseconds, "{:,.1f}", longest, accuracy=False)
-    time_panel.set_xlabel("milliseconds\nof computing", loc="left")
+    time_panel.set_xlabel("milliseconds", loc="left")
 
     # Accuracies
     draw_bars(test_panel, "Test accuracy", results.test_accuracy)
@@ -1329,12 +1324,13 @@ def performance_figure(comparison):
     # The gap
     draw_gap_panel(gap_panel, results.gap_to_retrained, others)
     numbers = results.gap_to_retrained.map(points)
+    for name in (NAIVE, ASCENT):
+        too_far = results.gap_to_retrained[name] > others.max()
+        numbers[name] += "\noutside" if too_far else "\ninside"
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
-    gap_panel.set_xlabel(
-        "mean difference of\nprobabilities, in points,\neach tick 10 times more", loc="left"
-    )
+    gap_panel.set_xlabel("points of probability,\neach tick 10 times more", loc="left")
 
     # What each model is, below its name
     meanings = ["before the request", "the target", "nothing forgotten", "climbs their loss"]
@@ -1541,7 +1537,7 @@ def demo_finding(comparison):
     right = percent(results.forget_accuracy[ASCENT])
     target = percent(results.forget_accuracy[RETRAIN])
     sentences = [
-        f"{what_ascent_does(comparison)}.",
+        f"Gradient ascent {what_ascent_does(comparison)}.",
         f"On the forget set it ends at {right}; the target is {target}, what a model that never "
         "saw these rows gets right.",
     ]
@@ -1717,7 +1713,9 @@ def split_around(cohort, settings, rng):
         others, test_size=n_test, random_state=settings.seed
     )
     in_train = np.concatenate([askers, others_in_train])
-    asked = rng.permutation(len(askers))  # the askers come first in in_train
+
+    # Where the askers stand in in_train: at its beginning. The order in which they ask is random
+    asked = rng.permutation(len(askers))
     return divide(cohort, in_train, in_test, asked)
 
 
@@ -1786,12 +1784,13 @@ def as_floats(name, column):
         raise ValueError(f"missing values in {name}")
     if column.dtype.kind == "c":
         raise ValueError(f"complex numbers in {name}")
-    if column.dtype.kind in "mM":
+    if column.dtype.kind in "mM":  # durations and dates
         raise ValueError(f"dates in {name}: turn them into numbers, of days for example")
 
     # Numbers that are written as words are fine
     if not pd.api.types.is_numeric_dtype(column):
-        column = pd.to_numeric(column.astype(object), errors="coerce")  # a word becomes NaN
+        objects = column.astype(object)  # otherwise a period, such as May 2024, becomes a number
+        column = pd.to_numeric(objects, errors="coerce")  # a word becomes NaN
     if column.isna().any():
         raise ValueError(f"words or dates among numbers in {name}")
 
@@ -1808,8 +1807,8 @@ def as_floats(name, column):
 def as_zero_and_one(y, classes):
     """Anybody's labels (n,) as an array of 0 and 1; ValueError if there are not two classes.
 
-    classes are the names of label 0 and of label 1. Of two numbers, the larger is class 1, and
-    names that are numbers must be these two; all other labels must be the names themselves.
+    classes are the names of class 0 and of class 1. If both labels are numbers, the larger one is
+    class 1. If not, the labels must be the names.
     """
     if np.shape(classes) != (2,) or classes[0] == classes[1]:
         raise ValueError(f"two different names of classes are needed, not {classes!r}")
@@ -1826,16 +1825,18 @@ def as_zero_and_one(y, classes):
         more = " and more" if len(found) > 5 else ""
         raise ValueError(f"the labels must be of two classes; they are {found[:5]}{more}")
 
-    # Of two words, the second name is class 1
+    # Unless both are numbers, they must be the names, and the second name is class 1
     are_numbers = all(isinstance(label, Real) for label in found)
     if not are_numbers:
         if set(found) != set(classes):
             raise ValueError(f"the labels must be the names {classes}; they are {found}")
         return (y == classes[1]).to_numpy(int)
 
-    # Of two numbers, the larger one is; names that are numbers must be these two, in this order
+    # Of two numbers, the larger one is class 1. Names that are numbers must be these two, in this
+    # order: ("1", "0") for labels 0 and 1 would name every class wrongly
     smaller, larger = sorted(found)
-    names = pd.Series(classes).astype(str).replace({"False": "0", "True": "1"})
+    names = pd.Series(classes).astype(str)
+    names = names.replace({"False": "0", "True": "1"})  # True == 1, so "True" is compared as "1"
     names = pd.to_numeric(names, errors="coerce")  # a word becomes NaN
     if names.notna().all() and names.tolist() != [smaller, larger]:
         reason = f"the names are {classes}, the labels {smaller} and {larger}"
@@ -1887,7 +1888,7 @@ def abstract(settings, rng):
         n_redundant=0,
         n_clusters_per_class=1,
         flip_y=0.1,
-        random_state=settings.seed,
+        random_state=settings.seed,  # not rng: the same rows as any other call with this seed
     )
     features = pd.DataFrame(X, columns=["Feature 1", "Feature 2"])
     as_they_are = StandardScaler(with_mean=False, with_std=False)
@@ -1949,7 +1950,7 @@ def find_separator(text):
     """
     # Excel may say it in a line of its own, "sep=;"
     first_line, _, rest = text.partition("\n")
-    if re.match("sep=[^\r]", first_line):
+    if re.match("sep=[^\r]", first_line):  # \r, the end of a line in Windows, is no separator
         separator = first_line[len("sep=")]  # one letter
         return separator, rest
 
@@ -1974,14 +1975,15 @@ def read_table(source):
     try:
         separator, text = find_separator(text_of(source))
 
-        # With index_col=False, values beyond the last column are dropped, with a warning: an error
+        # With index_col=False, pandas drops values beyond the last column and only warns. We turn
+        # that warning into an error
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)
             table = pd.read_csv(
                 StringIO(text),
                 sep=separator,
                 index_col=False,
-                keep_default_na=False,
+                keep_default_na=False,  # by default, "None" would be missing; it may be a class
                 na_values=MISSING,
                 skipinitialspace=True,
                 low_memory=False,  # one type for the whole of a column
@@ -1994,7 +1996,8 @@ def read_table(source):
     except ValueError as error:
         raise SettingsError(f"--data {source}: {error}") from error
 
-    # A column without a name holds the numbers of the rows, which are not data
+    # To pandas, a column without a name is "Unnamed: 0". It holds row numbers, which are no data,
+    # or nothing at all, if lines end with a comma
     nameless = table.columns.str.startswith("Unnamed:")
     return table.loc[:, ~nameless]
 
@@ -2029,7 +2032,7 @@ def numbers_if_possible(column):
     is_missing = column.isna() | words.isin(MISSING_NUMBER)
     numbers = pd.to_numeric(words, errors="coerce")  # a word becomes NaN
 
-    # If any of the others is not a number, this is a column of words
+    # If another value is not a number, or if there is none, the column stays as it is
     is_number = numbers[~is_missing].notna()
     if len(is_number) == 0 or not is_number.all():
         return column
@@ -2091,18 +2094,24 @@ def looks_like_an_id(column):
 
 
 def not_quite_numbers(table):
-    """A hint at the first column in which half of the values or more are numbers, but not all.
+    """A hint at the first column that is meant to hold numbers, but holds something else as well.
 
-    Returns "" if there is none.
+    That is, half of the values or more look like numbers (3.5, or 3,5), but not all of them are.
+    Returns "" if there is no such column.
     """
     for name, column in table.items():
         if not is_text(column):
             continue
+
         words = column.dropna().astype(str).str.strip()
         is_number = pd.to_numeric(words, errors="coerce").notna()
+        if is_number.all():
+            continue  # nothing is wrong with it
+
         has_comma = words.str.fullmatch(r"[-+]?\d+,\d+")
-        if is_number.all() or (is_number | has_comma).mean() < 0.5:
-            continue  # nothing is wrong with it, or it is a column of words
+        looks_numeric = is_number | has_comma
+        if looks_numeric.mean() < 0.5:
+            continue  # a column of words
 
         if has_comma.any():
             return f"in {name} a comma should be a point: {words[has_comma].iloc[0]}"
@@ -2138,7 +2147,8 @@ def read_label(column):
     # Its values, class 1 last
     are_numbers = pd.api.types.is_numeric_dtype(column)  # or True and False
     if are_numbers:
-        # 1.0 was a 1 before rows with gaps were left out
+        # A gap had turned the whole column into floats: make 1.0 a 1 again, so that the class is
+        # named "1"
         column = pd.to_numeric(column, downcast="integer")
         found = sorted(column.unique().tolist())
     else:
@@ -2174,7 +2184,10 @@ def who_asks(table, query):
 
     # Does anybody ask? Often 3 was written where the column holds "3", so show what it holds
     if not asked.any():
-        first_row = [f"{name} is {table[name].tolist()[0]!r}" for name in columns_in(query, table)]
+        first_row = []
+        for name in columns_in(query, table):
+            value = table[name].tolist()[0]  # Python's 3, not np.int64(3)
+            first_row.append(f"{name} is {value!r}")
         reason = f"this is true of no row; in the first one, {', '.join(first_row)}"
         raise SettingsError(f"{flag}: {reason}")
     return asked.to_numpy(bool)
@@ -2182,12 +2195,15 @@ def who_asks(table, query):
 
 def columns_in(query, table):
     """The columns that a query mentions."""
-    # Text in quotes names no column, but one may be called `mother's age`
-    query = re.sub(r"(`[^`]*`)|'[^']*'|\"[^\"]*\"", r"\1", query)
+    # Remove text in quotes, which names no column, but not the quote in `mother's age`. Group 1 is
+    # a name in backticks, which is put back; for quoted text it is empty, so the text vanishes
+    in_backticks = r"(`[^`]*`)"
+    in_quotes = r"'[^']*'|\"[^\"]*\""
+    query = re.sub(f"{in_backticks}|{in_quotes}", r"\1", query)
 
     names = []
     for name in table.columns:
-        as_a_word = rf"(?<!\w){re.escape(str(name))}(?!\w)"
+        as_a_word = rf"(?<!\w){re.escape(str(name))}(?!\w)"  # "age" is not mentioned by "stage"
         if re.search(as_a_word, query):
             names.append(name)
     return names
@@ -2270,6 +2286,7 @@ def own(settings):
 
 # ---- Other doses of ascent, and other seeds -----------------------------------------------------
 
+# What is tried; 145 x 0.7 is our example
 EPOCHS = [25, 50, 75, 100, 145, 200, 300]
 MULTIPLIERS = [0.1, 0.3, 0.5, 0.7, 1.0, 1.5]
 SEEDS = range(30)
@@ -2303,7 +2320,8 @@ def try_seeds(settings):
     """Forget accuracies (a DataFrame): a row per seed, columns retrained and ascent."""
     accuracies = {}
     for seed in SEEDS:
-        comparison = compare(hospital, replace(settings, seed=seed), repeats=1, n_others=0)
+        with_seed = replace(settings, seed=seed)
+        comparison = compare(hospital, with_seed, repeats=1, n_others=0)  # only accuracy is needed
         accuracies[seed] = comparison.results.forget_accuracy[[RETRAIN, ASCENT]]
     return pd.DataFrame.from_dict(accuracies, orient="index")
 
@@ -2311,16 +2329,16 @@ def try_seeds(settings):
 def sweep_headline(doses, comparison):
     """Does a small dose of ascent come nearer than doing nothing, and what does a large one do?"""
     nothing = comparison.results.gap_to_retrained[NAIVE]
-    largest_dose = doses.loc[doses.dose.idxmax()]
+    at_largest_dose = doses.loc[doses.dose.idxmax()]
     if not has_learned(comparison):
         return NO_VERDICT
     if doses.gap_to_retrained.min() >= nothing:
         return "No dose of gradient ascent that was tried is better than doing nothing"
-    if largest_dose.gap_to_retrained <= nothing:
+    if at_largest_dose.gap_to_retrained <= nothing:
         return "Even the largest dose of gradient ascent is better than doing nothing"
 
     effect = "leads away again"
-    if largest_dose.test_accuracy < 0.5:
+    if at_largest_dose.test_accuracy < 0.5:
         effect = "breaks the model"
     return f"A little gradient ascent nears the target, a lot {effect}"
 
@@ -2356,7 +2374,7 @@ def pushed_apart(heights, room):
 
 
 def name_lines(ax, names):
-    """Write names at the right of a panel, each at the height of its line or close to it."""
+    """Write names at the right of a panel, each joined to the end of its line."""
     to_panel = ax.transScale + ax.transLimits  # data -> widths and heights of the panel
     heights = []
     for name in names:
@@ -2364,8 +2382,10 @@ def name_lines(ax, names):
         heights.append(height)
 
     line_of_text = 0.13  # in heights of a panel
-    for name, height in zip(names, pushed_apart(heights, line_of_text)):
-        ax.text(1.03, height, name.words, color=name.color, va="center", transform=ax.transAxes)
+    look = {"transform": ax.transAxes, "clip_on": False}
+    for name, height, placed in zip(names, heights, pushed_apart(heights, line_of_text)):
+        ax.plot([1.01, 1.06], [height, placed], color=name.color, linewidth=0.8, **look)
+        ax.text(1.08, placed, name.words, color=name.color, va="center", **look)
 
 
 def mark_above(ax, x, words, color):
@@ -2405,7 +2425,7 @@ def draw_yardsticks(ax, comparison):
     Returns their names.
     """
     ax.set(yscale="log", ylim=(SMALLEST, 110), yticks=[0.01, 0.1, 1, 10, 100])
-    ax.set_ylabel("mean difference of\nprobabilities, points")
+    ax.set_ylabel("points of probability")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -2414,10 +2434,10 @@ def draw_yardsticks(ax, comparison):
 
     others = as_drawn(gaps_to_others(comparison.models[RETRAIN], comparison))
     ax.axhspan(others.min(), others.max(), color=GREEN_TINT, zorder=0)
-    middle = np.sqrt(others.min() * others.max())  # on a log scale
+    middle = np.sqrt(others.min() * others.max())  # halfway on a log scale
     return [
         LineName(nothing, "doing nothing", GREY),
-        LineName(middle, f"{len(others)} retrained models", GREEN),
+        LineName(middle, f"{len(others)} other retrains", GREEN),
     ]
 
 
@@ -2435,12 +2455,11 @@ DIAMOND = {  # our example
 
 
 def set_dose_axis(ax, title, doses, example_dose):
-    """A horizontal axis for the dose, from one power of ten to another, our example marked."""
+    """A horizontal axis for the dose, up to the largest, our example marked."""
     seen = doses.dose[doses.dose > 0]  # 0 has no place on a log scale
-    low = 10 ** np.floor(np.log10(seen.min()))
-    high = 10 ** np.ceil(np.log10(seen.max()))
+    low = 10 ** np.floor(np.log10(seen.min()))  # a power of ten
     ax.set_title(title, pad=ROOM_ABOVE)
-    ax.set(xscale="log", xlim=(low, high))
+    ax.set(xscale="log", xlim=(low, seen.max()))
     ax.set_xlabel("dose of ascent, each tick 10 times more", loc="left")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_locator(NullLocator())
@@ -2451,14 +2470,14 @@ def set_dose_axis(ax, title, doses, example_dose):
 def draw_gap_over_dose(ax, doses, comparison):
     """The gap in points of probability, beside other retrains and doing nothing."""
     settings = comparison.settings
-    dose = settings.unlearn_epochs * settings.multiplier
+    example_dose = settings.unlearn_epochs * settings.multiplier
     gaps = as_drawn(doses.gap_to_retrained)
     gap_at_largest_dose = gaps[doses.dose.idxmax()]
 
     names = draw_yardsticks(ax, comparison)
-    ax.scatter(doses.dose, gaps, color=RED, s=24)
-    ax.scatter(dose, as_drawn(comparison.results.gap_to_retrained[ASCENT]), **DIAMOND)
-    set_dose_axis(ax, "Gap to the target", doses, dose)
+    ax.scatter(doses.dose, gaps, color=RED, s=24, clip_on=False)
+    ax.scatter(example_dose, as_drawn(comparison.results.gap_to_retrained[ASCENT]), **DIAMOND)
+    set_dose_axis(ax, "Gap to the target", doses, example_dose)
     name_lines(ax, [*names, LineName(gap_at_largest_dose, "gradient ascent", RED)])
 
 
@@ -2466,16 +2485,16 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     """Both accuracies after ascent."""
     settings = comparison.settings
     forget_accuracy = comparison.results.forget_accuracy
-    dose = settings.unlearn_epochs * settings.multiplier
+    example_dose = settings.unlearn_epochs * settings.multiplier
 
     in_order = doses.sort_values("dose")
-    ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1)
-    ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24)
-    ax.scatter(dose, forget_accuracy[ASCENT], **DIAMOND)
+    ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1.8)
+    ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24, clip_on=False)
+    ax.scatter(example_dose, forget_accuracy[ASCENT], **DIAMOND)
     draw_targets(ax, comparison)
 
     set_percent_axis(ax)
-    set_dose_axis(ax, "Accuracy after ascent", doses, dose)
+    set_dose_axis(ax, "Accuracy after ascent", doses, example_dose)
     at_largest_dose = in_order.iloc[-1]
     name_lines(ax, [
         LineName(forget_accuracy[RETRAIN], "the target", GREEN),
@@ -2488,7 +2507,7 @@ def draw_accuracy_over_dose(ax, doses, comparison):
 def draw_accuracy_over_seeds(ax, accuracies, comparison):
     """The accuracy on the forget set, retrained and after ascent: a dot per seed."""
     names = [RETRAIN, ASCENT]
-    here = comparison.results.forget_accuracy[names]
+    of_ours = comparison.results.forget_accuracy[names]
 
     # A row for each of the two, with our example
     sns.swarmplot(
@@ -2497,10 +2516,10 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
         orient="h",
         size=5,
         palette=[COLORS[name] for name in names],
-        warn_thresh=1,  # dots may lie on dots
+        warn_thresh=1,  # no warning if some dots have no room
     )
-    ax.scatter(here, range(2), **DIAMOND)
-    name_rows(ax, here.map("◇ {:.0%}".format))
+    ax.scatter(of_ours, range(2), **DIAMOND)
+    name_rows(ax, of_ours.map("◇ {:.0%}".format))
 
     ax.axvline(0.5, **HALF_LINE, zorder=0)
     ax.set(xlabel="", xlim=(-0.03, 1.03))  # room for dots at 0% and 100%
@@ -2510,19 +2529,13 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
 def seeds_headline(accuracies, comparison):
     """How much the outcome of one dose depends on the seed."""
     of_ascent = accuracies[ASCENT]
-    here = comparison.results.forget_accuracy[ASCENT]
+    of_ours = comparison.results.forget_accuracy[ASCENT]
     if not has_learned(comparison):
         return f"Accuracy on {the_asked(comparison.data)} with {len(of_ascent)} other seeds"
 
-    if here > of_ascent.max():
-        rank = ", the most"
-    elif here < of_ascent.min():
-        rank = ", the least"
-    else:
-        rank = ""
     return (
-        f"Luck: {len(of_ascent)} other seeds leave {of_ascent.min():.0%} to {of_ascent.max():.0%} "
-        f"of {the_asked(comparison.data)} right, ours leaves {here:.0%}{rank}"
+        f"Same dose, {len(of_ascent)} other seeds: {of_ascent.min():.0%} to {of_ascent.max():.0%} "
+        f"of {the_asked(comparison.data)} right (◇ ours: {of_ours:.0%})"
     )
 
 
@@ -2535,17 +2548,17 @@ def sweep_figure(doses, accuracies, comparison):
     # What was found, and how to read it
     finding = sweep_headline(doses, comparison)
     explanation = (
-        f"{example(comparison)}. The target is a model that never saw {whom}. Dose: epochs of "
+        f"{example(comparison)}. The target is a model retrained without {whom}. Dose: epochs of "
         f"ascent × step size; ◇ is our example, {settings.unlearn_epochs} × "
         f"{settings.multiplier:g}."
     )
     fig, panels = new_page(6.8, finding, explanation)
-    by_dose, by_seed = panels.subfigures(2, 1, height_ratios=[2.2, 1])
+    by_dose, by_seed = panels.subfigures(2, 1, height_ratios=[2.3, 1])
     gap_panel, accuracy_panel = by_dose.subplots(1, 2)
     draw_gap_over_dose(gap_panel, doses, comparison)
     draw_accuracy_over_dose(accuracy_panel, doses, comparison)
 
-    # A separate finding, on a grey background
+    # How much of it is luck, on a grey background
     by_seed.set_facecolor(PALEST)
     headline = in_lines(seeds_headline(accuracies, comparison), TEXT_WIDTH, 13, "bold")
     by_seed.suptitle(headline, x=0.008, ha="left", size=13)
@@ -2577,13 +2590,13 @@ def doses_in_words(doses, comparison):
 def seeds_in_words(accuracies, comparison):
     """How different is forget accuracy with other seeds?"""
     settings = comparison.settings
-    here = comparison.results.forget_accuracy
+    of_ours = comparison.results.forget_accuracy
     of_ascent = accuracies[ASCENT]
     return (
         f"With {settings.unlearn_epochs} x {settings.multiplier:g}, forget accuracy is "
-        f"{percent(here[ASCENT])} with seed {settings.seed}, and {percent(of_ascent.min())} to "
+        f"{percent(of_ours[ASCENT])} with seed {settings.seed}, and {percent(of_ascent.min())} to "
         f"{percent(of_ascent.max())} (mean {percent(of_ascent.mean())}) with seeds "
-        f"{of_ascent.index[0]} to {of_ascent.index[-1]}. The target is {percent(here[RETRAIN])}."
+        f"{of_ascent.index[0]} to {of_ascent.index[-1]}. The target is {percent(of_ours[RETRAIN])}."
     )
 
 
@@ -2646,12 +2659,14 @@ class Film(NamedTuple):
 
 
 def epochs_shown(last, nearest, n_frames=90):
-    """The epochs of a film: a third of the frames until twice the nearest epoch, then faster.
+    """The epochs of a film: slow motion until twice the nearest epoch, then faster.
 
-    At one speed if that would not make the rest faster.
+    If the nearest epoch is 0, or too late for that, one speed throughout.
     """
     turn = 2 * nearest
     n_slow = n_frames // 3
+
+    # A third of the frames for less than a third of the epochs is slow motion
     if 0 < turn < last / 3:
         before = np.linspace(0, turn, n_slow)
         after = np.linspace(turn, last, n_frames - n_slow)
@@ -2689,7 +2704,7 @@ class Curve:
 
 
 def draw_curves(axes, path, comparison):
-    """The panels of the gap and of both accuracies, over the epochs; returns the curves to come."""
+    """The panels of the gap and of both accuracies, over the epochs; returns their Curves."""
     nearest = path.gap_to_retrained.idxmin()
     last = path.index[-1]
     end = path.loc[last]
@@ -2699,7 +2714,7 @@ def draw_curves(axes, path, comparison):
 
     # The epochs, and the nearest of them
     for ax in (gap_panel, accuracy_panel):
-        ax.set_xlim(0, max(last, 1))
+        ax.set_xlim(0, max(last, 1))  # room for an axis even without any ascent
     mark_above(gap_panel, nearest, "closest", GREEN)
     accuracy_panel.axvline(nearest, color=GREEN, linewidth=1.2, zorder=0)
     gap_panel.set_xticklabels([])
@@ -2735,7 +2750,10 @@ def colors_of(codes):
 
 
 def common_palette(pictures):
-    """The 255 most frequent colours (255, 3) in some of the pictures."""
+    """Up to 255 colours (k, 3): the most frequent ones, near-duplicates left out.
+
+    They are counted in at most eight of the pictures.
+    """
     step = len(pictures) // 8 + 1
     some = [codes_of(picture) for picture in pictures[::step]]
     codes, counts = np.unique(np.stack(some), return_counts=True)
@@ -2752,8 +2770,10 @@ def in_palette(picture, palette):
     # Each colour once, and which of them each pixel has
     codes, which = np.unique(codes_of(picture), return_inverse=True)
     nearest = cdist(colors_of(codes), palette).argmin(axis=1)
-    numbers = nearest[which].reshape(picture.height, picture.width)
-    image = Image.fromarray(numbers.astype(np.uint8))
+
+    # A GIF holds, for each pixel, the place of its colour in the palette
+    places = nearest[which].reshape(picture.height, picture.width)
+    image = Image.fromarray(places.astype(np.uint8))
     image.putpalette(palette.ravel().tolist())
     return image
 
@@ -2824,8 +2844,9 @@ def picture_of(canvas, background, artists):
 
 
 def moving_parts(axes, curves, titles, epoch):
-    """What a picture of the film adds to its background, in this order."""
-    # All that is on the map, since the shading covers it
+    """What is painted over the background for a picture of the film, in this order."""
+    # The new shading would hide the patients of the background, so everything on the map is drawn
+    # again, from back to front
     moving = sorted(axes["map"].collections, key=Artist.get_zorder)
 
     for curve in curves:
@@ -2853,7 +2874,7 @@ def film_of_ascent(comparison, path):
         "accuracy": axes["accuracy"].set_title(" "),
     }
     canvas = FigureCanvasAgg(fig)
-    fig.set_dpi(90)  # 900 pixels wide: GitHub shows 838 of them; many more would exceed 1 MB
+    fig.set_dpi(90)  # 900 pixels wide: GitHub shows 838; with many more, the GIF would exceed 1 MB
     canvas.draw()
     background = canvas.copy_from_bbox(fig.bbox)
 
@@ -2873,7 +2894,7 @@ def film_of_ascent(comparison, path):
     # With a palette for each picture, the film would flicker
     palette = common_palette(pictures)
     pictures = [in_palette(picture, palette) for picture in pictures]
-    milliseconds = [pauses.get(epoch, 80) for epoch in epochs]
+    milliseconds = [pauses.get(epoch, 80) for epoch in epochs]  # 80: about 12 a second
     return Film(pictures, milliseconds)
 
 
@@ -2913,7 +2934,7 @@ def stills_figure(comparison, path):
             color = GREEN
         ax.set_title(f"{when}:\ngap {points(gaps[epoch])}", color=color)
 
-    # If the nearest is the first or the last, there are fewer
+    # If the nearest epoch is the first or the last, there are fewer than four maps
     for ax in axes[len(epochs) :]:
         ax.set_visible(False)
     return fig
@@ -2947,13 +2968,14 @@ def film(settings):
     comparison = compare(hospital, settings)
     path = ascent_path(comparison, settings)
     start = time.perf_counter()
-    pictures = film_of_ascent(comparison, path)
+    animation = film_of_ascent(comparison, path)
     report("film", time.perf_counter() - start)
     stills = stills_figure(comparison, path)
-    files = {"ascent.gif": pictures, "ascent_stills.png": stills}
+    files = {"ascent.gif": animation, "ascent_stills.png": stills}
     return Output(film_page(path, comparison), path, files)
 
 
+# As in the demo, a fifth of the training rows ask: 160 of 800, and 91 of 455
 ELSEWHERE = {
     "basic": Experiment(
         function=basic,
@@ -3107,6 +3129,8 @@ def make_request(kind, settings):
     rng = np.random.RandomState([settings.seed, KINDS.index(kind)])
     forget = draw_leavers(kind, settings.forget, rng)
     test = standardised(make_patients(1000, rng))
+
+    # As many stay, whoever asks: with the atypical, who are fewer, the hospital trains on fewer
     retain = standardised(make_patients(n_train - settings.forget, rng))
     return RequestRows(forget, retain, test)
 
@@ -3175,8 +3199,9 @@ def rewind(request, rng):
     The first half has seen the forget set. Mu & Klabjan, NeurIPS 2025, arXiv 2409.09778, add noise
     and prove a certificate; as run here it has none.
     """
-    model = copy.deepcopy(request.original.checkpoint_)
-    second_half = request.original.epochs - model.epochs
+    checkpoint = request.original.checkpoint_
+    second_half = request.original.epochs - checkpoint.epochs
+    model = copy.deepcopy(checkpoint)
     return model.descend(request.retain.X, request.retain.y, second_half)
 
 
@@ -3187,13 +3212,13 @@ def rewind(request, rng):
 # order and the signs of hidden units; optima_apart, below, checks this), and a method that really
 # arrives, as 400 epochs of descent do not.
 #
-# Newton's method arrives in a few steps. It fits a bowl
-# to the objective, with its slope and its curvature, and jumps to the bottom of the bowl:
+# Newton's method arrives in a few steps. It fits a bowl to the objective, with its slope and its
+# curvature, and jumps to the bottom of the bowl:
 #
 #     w <- w - H^-1 g        g (P,) gradient and H (P, P) Hessian of the objective
 #
-# At these optima the 20 hidden units are copies of one, or of a few while the clinic's rows are in:
-# with this penalty, the data ask for no more.
+# At these optima the 20 hidden units are copies of one: with this penalty, the data ask for no
+# more. In originals that have seen the clinic, they are copies of three or four.
 
 
 def gradient_and_hessian(model, X, y):
@@ -3221,17 +3246,23 @@ def gradient_and_hessian(model, X, y):
     p = sigmoid(z)
     e = (p - model.encode(X, y)) / n  # (n,)
 
-    # First derivatives of the logits, in the order of weights_: W1 and b1, W2, b2
+    # First derivatives of the logits
     slope = 1 - A**2  # (n, h)  tanh'
-    dz_dv = inputs[:, :, None] * (slope * W2)[:, None, :]  # (n, d + 1, h)
-    J = np.column_stack([dz_dv.reshape(n, -1), A, np.ones(n)])  # (n, P)
+    dz_du = slope * W2  # (n, h)
+    dz_dv = inputs[:, :, None] * dz_du[:, None, :]  # (n, d + 1, h)
+    dz_dc = A  # (n, h)
+    dz_db2 = np.ones(n)
+
+    # In the order of weights_: W1 row by row and b1, which together are all v, then W2 and b2
+    J = np.column_stack([dz_dv.reshape(n, -1), dz_dc, dz_db2])  # (n, P)
 
     g = e @ J + model.l2 * model.weights_
 
-    # The Hessian. The weight is split into root times root, a root for each J: a product M^T M is
-    # exactly symmetric
-    weighted = np.sqrt(p * (1 - p) / n)[:, None] * J  # (n, P)
-    H = weighted.T @ weighted + model.l2 * np.eye(len(g))
+    # The first term of H as M^T M, with each row of J times the root of p (1 - p) / n: such a
+    # product is exactly symmetric
+    root = np.sqrt(p * (1 - p) / n)  # (n,)
+    M = root[:, None] * J  # (n, P)
+    H = M.T @ M + model.l2 * np.eye(len(g))
     H += bend_of_logits(inputs, A, W2, e)
 
     return g, H
@@ -3250,13 +3281,17 @@ def bend_of_logits(inputs, A, W2, e):
     n_inputs = inputs.shape[1]  # d + 1
     h = len(W2)
 
-    # Summed over rows, for all units at once
+    # For each row and unit: what x_i x_j is multiplied by, and what x_i
     slope = 1 - A**2  # (n, h)  tanh'
     bend = -2 * A * slope  # (n, h)  tanh'' = -2 tanh tanh'
-    two_inputs = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
-    v_v = two_inputs.reshape(n, -1).T @ (e[:, None] * W2 * bend)  # ((d + 1)^2, h)
+    times_x_x = e[:, None] * W2 * bend  # (n, h)
+    times_x = e[:, None] * slope  # (n, h)
+
+    # A product of matrices sums over the rows, for all units at once
+    x_x = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
+    v_v = x_x.reshape(n, -1).T @ times_x_x  # ((d + 1)^2, h)
     v_v = v_v.reshape(n_inputs, n_inputs, h)
-    v_c = inputs.T @ (e[:, None] * slope)  # (d + 1, h)
+    v_c = inputs.T @ times_x  # (d + 1, h)
 
     # Each unit's values go to the rows and columns of its own weights
     n_weights = n_inputs * h + h + 1
@@ -3284,8 +3319,8 @@ def dampings(g, H):
     """How much damping to try: first none, then more and more, until a step is next to nothing."""
     yield 0.0
 
-    # Then from 1e-4 upwards. But where the slope vanishes, start no higher than the smallest
-    # eigenvalue of H: if an optimum is almost flat, 1e-4 is far more, and would make steps tiny
+    # Then from 1e-4 upwards. But close to an optimum that is almost flat, 1e-4 is far more than the
+    # curvature, and steps would be tiny: there, start no higher than the smallest eigenvalue of H
     first = 1e-4
     if np.linalg.norm(g) < 1e-6:
         smallest = np.linalg.eigvalsh(H)[0]
@@ -3323,15 +3358,16 @@ def move_downhill(model, rows, g, H):
 def to_canonical_form(model):
     """Round the weights of a model at an optimum and make its W2 positive; in place.
 
-    Two networks at the same optimum are the same function, but not yet the same numbers. Their
-    weights differ by 1e-14, where Newton's method stops, and in signs: with tanh, all weights of a
-    hidden unit can be flipped without effect. Rounding to 10 decimals hides the differences of
-    1e-14, unless a weight lies that close to half-way between two rounded ones, as a few in 10,000
-    do. Only the order of the units remains, and it says nothing where all are copies of one.
+    Two networks at the same optimum are the same function, but not yet the same numbers. Newton's
+    method stops about 1e-14 away from the optimum. Rounding to 10 decimals hides that, except in a
+    few of 10,000 weights: those so close to half-way between two rounded values that one network's
+    is rounded up, the other's down. And with tanh, all weights of a hidden unit can change their
+    signs without effect, so its weight in W2 is made positive. What is left is the order of the
+    units. It says nothing where all are copies of one.
 
-    The attacks below read only 4 decimals, so they do not need this. It is for a reader who
-    compares the weights to the last decimal. It is fair, since retrained models get the same
-    treatment. In 90 runs it moved no logit by more than 2e-9, and changed no prediction.
+    The attacks below read only 4 decimals and do not need this. It is for a reader who compares the
+    weights to the last decimal. It favours nobody, since retrained models get the same treatment.
+    In 90 runs it moved no logit by more than 2e-9, and changed no prediction.
     """
     model.weights_ = np.round(model.weights_, 10)
 
@@ -3397,10 +3433,10 @@ def influence_function(request, rng):
 
         H dw/deps - grad L_forget = 0        with H the Hessian of L at w
 
-    The influence function assumes that this rate, H^-1 grad L_forget, stays the same all the way.
-    Since grad L = 0 at w, eps grad L_forget is -grad L_retain there, and the whole way is
-    -H^-1 grad L_retain: the step below. Koh & Liang, ICML 2017, arXiv 1703.04730, for one row; for
-    networks, Bae et al., NeurIPS 2022, arXiv 2209.05364.
+    The influence function assumes that this rate, dw/deps = H^-1 grad L_forget, stays the same all
+    the way. Then w moves by eps H^-1 grad L_forget. By the first formula, eps grad L_forget is
+    -grad L_retain at w, so this move is -H^-1 grad L_retain: the step below. Koh & Liang, ICML
+    2017, arXiv 1703.04730, for one row; for networks, Bae et al., NeurIPS 2022, arXiv 2209.05364.
     """
     retain = request.retain
     everybody = stack(request.forget, retain)
@@ -3476,8 +3512,8 @@ READS = {  # the rows that a method needs
     NEWTON: "retain",
 }
 
-# The two optimisers, by the name of their retraining, the target: how an original is trained, and
-# which methods answer with that optimiser. All methods but these two are shortcuts
+# Each optimiser goes by the name of its retraining, the target. It trains an original in this way,
+# and these methods answer with it. All methods but the two retrainings are shortcuts
 TRAINING = {RETRAIN: train_by_descent, NEWTON_RETRAIN: train_by_newton}
 ANSWERS_OF = {RETRAIN: BY_DESCENT, NEWTON_RETRAIN: BY_NEWTON}
 
@@ -3532,8 +3568,8 @@ def look_at(model, forget):
 # How much more than 0.5 is more than luck? Lie to the attacker: swap the two models of a trial, or
 # not, at random and in all trials. What the attack scores then is luck. An array labels (L, T)
 # holds L such labellings, 1 where a trial is as it is, -1 where it is swapped: the truth first, all
-# 1, then lies. Under each labelling, half of the models are of the first kind, which the truth
-# calls unlearned, and half are of the second kind.
+# 1, then lies. Each labelling divides the 2 T models into a first and a second kind, T of each. By
+# the truth, these are the unlearned and the retrained models.
 
 DECIMALS = 4  # of each number that an attacker sees; with 8, no verdict changes (seeds 42, 7, 1, 2)
 SWAPS = 199  # lies: with the truth, 200 labellings
@@ -3621,15 +3657,16 @@ def votes_for_first(x, ratio, k):
 def lira_attack(unlearned, retrained, labels, n_splits=8):
     """U-LiRA, a likelihood-ratio attack on scores (T, m): accuracies (L, T).
 
-    For each patient, a Gaussian is fitted to the scores of either kind on one half of the trials,
-    and the other half is classified; then the halves change places; for several random splits.
-    The votes of all patients are averaged. Hayes et al., SaTML 2025, arXiv 2403.01218.
+    For each patient, a Gaussian is fitted to the scores of either kind on one half of the trials.
+    The two decide the patient's vote on each model of the other half. Then the halves change
+    places. The accuracy is the share of right votes, over several random splits. Hayes et al.,
+    SaTML 2025, arXiv 2403.01218.
     """
     scores = in_last_decimals(unlearned, retrained)  # (2, T, m)
     n_trials = scores.shape[1]
     n_patients = scores.shape[2]
     rng = np.random.RandomState(0)
-    right = np.zeros(labels.shape)  # right votes, less the wrong ones
+    margin = np.zeros(labels.shape)  # right votes, less the wrong ones
 
     for _ in range(n_splits):
         half = rng.permutation(n_trials) < n_trials // 2
@@ -3637,7 +3674,7 @@ def lira_attack(unlearned, retrained, labels, n_splits=8):
             held_out = ~known
 
             # Learn: a bell curve for each kind. With label 1, a trial's unlearned model is of the
-            # first kind; by label -1, it is of the second
+            # first kind; with label -1, it is of the second
             unlearned_is_first = labels[:, known] == 1  # (L, T/2)
             first = fit_gaussian(scores[:, known], unlearned_is_first)
             second = fit_gaussian(scores[:, known], ~unlearned_is_first)
@@ -3646,16 +3683,14 @@ def lira_attack(unlearned, retrained, labels, n_splits=8):
             # Classify. With label 1, the unlearned model should get votes for the first kind, and
             # the retrained one against; with label -1, the other way round
             x = scores[:, held_out]  # (2, T/2, m)
-            for k, told in enumerate(
-                labels[:, held_out]
-            ):  # truth or lie, what the attacker is told
+            for k in range(len(labels)):
                 votes = votes_for_first(x, ratio, k)  # (2, T/2)
-                right[k, held_out] += told * (votes[0] - votes[1])
+                margin[k, held_out] += labels[k, held_out] * (votes[0] - votes[1])
 
-    # Each trial has 2 models x n_splits x n_patients votes: the accuracy is 0 if all are wrong, 1
-    # if all are right
+    # Each split holds out every trial once. Then all patients vote on both of its models, so margin
+    # is n_votes if all votes are right, -n_votes if all are wrong
     n_votes = 2 * n_splits * n_patients
-    return 0.5 + right / (2 * n_votes)
+    return 0.5 + margin / (2 * n_votes)
 
 
 def best_directions(X, labels):
@@ -3668,22 +3703,23 @@ def best_directions(X, labels):
     n_trials = X.shape[1]
     v = labels @ (X[0] - X[1]) / n_trials  # (L, k)  a difference of means for each labelling
 
-    # Each labelling has another C, but all have the same S, the covariance of all models of both
-    # kinds. S does as well. The kinds are equally frequent, so their means lie at v/2 and -v/2,
-    # and S = C + v v^T / 4. Apply this to the direction C^-1 v:
+    # Each labelling has its own C. But all have the same S, the covariance of the models of both
+    # kinds, and S^-1 v is the same direction as C^-1 v. The kinds are equally frequent, so their
+    # means lie at v/2 and -v/2, and S = C + v v^T / 4. Apply this to the direction C^-1 v:
     #
     #     S C^-1 v = v + v (v^T C^-1 v) / 4 = (1 + v^T C^-1 v / 4) v
     #
-    # So C^-1 v is S^-1 v times a positive number: the same direction
-    all_models = np.concatenate(X)  # (2 T, k)
-
-    # From few models S is not precise, so it is shrunk: (1 - a) S + a c I instead of S (Ledoit &
-    # Wolf, J. Multivariate Analysis 88, 2004). Put in S = C + v v^T / 4:
+    # So C^-1 v is S^-1 v times the bracket, a positive number.
+    #
+    # From few models S is not precise. So it is shrunk towards c I, where c is the mean variance
+    # and a, from 0 to 1, depends on how imprecise S is (Ledoit & Wolf, J. Multivariate Analysis 88,
+    # 2004). With S = C + v v^T / 4,
     #
     #     (1 - a) S + a c I = [(1 - a) C + a c I] + (1 - a) / 4 v v^T
     #
-    # This is a covariance again, C shrunk in the same way, plus a multiple of v v^T. So the
-    # argument holds as before
+    # The square bracket is C, shrunk in the same way, and a multiple of v v^T is added to it, as
+    # before. So the direction is that of the shrunk C
+    all_models = np.concatenate(X)  # (2 T, k)
     S = ledoit_wolf(all_models, assume_centered=True)[0]  # (k, k)
     S += 1e-9 * np.eye(len(S))  # invertible even where nothing varies
 
@@ -3705,7 +3741,8 @@ def vector_attack(unlearned, retrained, labels, n_folds=8):
         held_out = np.arange(n_trials) % n_folds == fold
         known = ~held_out
 
-        # Scale each number; the mean is 0, half-way between the kinds in any labelling
+        # Scale each number to a mean of 0. Under any labelling the kinds are equally frequent, so 0
+        # lies half-way between their means: the sign tells on which side a model is
         mean = numbers[:, known].mean(axis=(0, 1))  # (k,)
         deviation = numbers[:, known].std(axis=(0, 1)) + 1e-5  # not 0
         X = (numbers - mean) / deviation  # (2, T, k)
@@ -3715,8 +3752,8 @@ def vector_attack(unlearned, retrained, labels, n_folds=8):
 
         # Classify the models that were held out: +1 is of the first kind, -1 of the second
         side = np.sign(X[:, held_out] @ directions)  # (2, T/8, L)
-        right = labels[:, held_out] * (side[0] - side[1]).T  # (L, T/8)  2: both right, -2: none
-        accuracies[:, held_out] = 0.5 + right / 4
+        margin = labels[:, held_out] * (side[0] - side[1]).T  # (L, T/8)  2: both right, -2: none
+        accuracies[:, held_out] = 0.5 + margin / 4
 
     return accuracies
 
@@ -3742,8 +3779,10 @@ def judge(accuracies):
     with_lies = np.sort(by_labelling[1:])
 
     p = np.mean(by_labelling >= with_truth)
-    n_allowed = int(LEVEL * len(by_labelling))  # 2 of 200
-    limit = with_lies[-n_allowed]  # the second best lie: with_truth > limit exactly if p <= LEVEL
+
+    # p <= LEVEL allows 2 of 200: the truth and the best lie. So the truth must beat the second best
+    n_allowed = int(LEVEL * len(by_labelling))
+    limit = with_lies[-n_allowed]
     return Verdict(accuracies[0], limit, p)
 
 
@@ -3821,6 +3860,7 @@ def study_trial(settings, kind, trial):
             raise SettingsError("retraining diverges; try a smaller --learning-rate")
         target_seen = look_at(target, rows.forget)
 
+        # The retraining is one of the methods: run again here, it starts from other weights
         for name, method in ANSWERS_OF[retraining].items():
             model, seconds = timed_answer(method, request, rng)
             record = {"request": kind, "method": name, "seconds": seconds}
@@ -3893,7 +3933,7 @@ def attack_all(trials):
             row[f"{name}_p"] = verdict.p
 
         # One attack is enough. Two of them, at 1% each, catch a perfect method in up to 2% of
-        # cases, and so on one of three requests in up to 6% of runs
+        # cases. A run has three requests: in up to 6% of runs it is caught on one of them
         smallest_p = min(verdict.p for verdict in verdicts.values())
         row["caught"] = smallest_p <= LEVEL
         rows[key] = row
@@ -3901,16 +3941,16 @@ def attack_all(trials):
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["request", "method"])
 
 
-SAME_OPTIMUM = 1e-6  # models that differ by less, in p or in logits, are one up to rounding
+SAME_OPTIMUM = 1e-6  # models that differ by less, in p or in logits, differ only by rounding
 
 
 def optima_apart(trials):
-    """Largest difference of a logit of the forget set between Newton runs, by request.
+    """By request, how far apart two Newton runs are: the largest difference in a forget logit.
 
-    Below SAME_OPTIMUM, all of them, from old and from new weights, give the forget set the same
-    logits, so they have most likely found one optimum. This is no proof that there is no other: the
-    64 trials of the default have 128 starts from new weights, and an optimum that 1 in 100 starts
-    reach is missed with a probability of 0.99^128 = 28%.
+    If it is below SAME_OPTIMUM, all runs, from old and from new weights, have most likely found the
+    same optimum. There may still be another one. The 64 trials of the default have 128 starts from
+    new weights. An optimum that 1 in 100 starts reach is missed by all of them with a probability
+    of 0.99^128 = 28%.
     """
     newton_runs = trials[trials.method.isin([NEWTON_RETRAIN, NEWTON])]
     apart = {}
@@ -3924,14 +3964,14 @@ def optima_apart(trials):
 
 # ---- How the study is shown ---------------------------------------------------------------------
 
-ON_TARGET = 0.05  # a forget accuracy is on target if it is as near as this: one atypical patient
+ON_TARGET = 0.05  # how near to the target is near enough: one of the 20 atypical patients
 
 
 def beside_retraining(table):
     """How each row of the table compares with its retraining, the one with the same optimiser.
 
     target_accuracy  the retraining's forget accuracy
-    on_target        its own is within ON_TARGET of that; False if it diverged
+    on_target        forget accuracy is within ON_TARGET of target_accuracy; False if it diverged
     time             relative to the retraining's
     points_lost      points of test accuracy by which the retraining is better; 0 if it is not
     diverged         its weights were not finite, in some trial
@@ -3963,9 +4003,9 @@ def percent_range(low, high):
 
 def never_caught(table):
     """The shortcuts, methods that do not retrain, that no attack has caught on any request."""
-    caught = table.caught.groupby("method", sort=False).any()
-    shortcuts = caught.drop(list(TRAINING))
-    return list(shortcuts.index[~shortcuts])
+    was_caught = table.caught.groupby("method", sort=False).any()
+    was_caught = was_caught.drop(list(TRAINING))
+    return list(was_caught.index[~was_caught])
 
 
 def descent_has_learned(table):
@@ -4028,7 +4068,7 @@ def columns_by_request(words, is_bad, names, headings):
     columns = []
     for kind in KINDS:
         words_by_method = words[kind].reindex(names)
-        tints = is_bad[kind].astype(float).reindex(names)
+        tints = is_bad[kind].astype(float).reindex(names)  # 0: green, 1: red; see VERDICTS
         columns.append(Column(headings[kind], words_by_method, tints))
     return columns
 
@@ -4044,7 +4084,7 @@ def time_column(beside, names):
         times[name] = percent_range(least[name], most[name])
     words = pd.Series(times)
     neutral = pd.Series(0.5, index=words.index)
-    return Column("fastest to\nslowest", words.reindex(names), neutral.reindex(names))
+    return Column("least to\nmost", words.reindex(names), neutral.reindex(names))
 
 
 def frame_row(ax, row):
@@ -4104,23 +4144,25 @@ def study_figure(table, settings):
         explanation += MORE_TRAINING
 
     # What the three panels show
+    of_clinic = table.forget_accuracy[CLINIC, RETRAIN]
     about_attacks = (
-        "Caught: an attack is right more often\n"
-        "than luck explains. The limit of luck\n"
-        f"is {limits_of_chance(table)}, by test."
+        "Unlearned or retrained? An attack\n"
+        "guesses. Caught: it is right more\n"
+        f"often than luck allows ({limits_of_chance(table)})."
     )
     about_accuracy = (
         "Right predictions for those who left.\n"
         f"Green: within {100 * ON_TARGET:.0f} points of the target,\n"
-        "even if the target is 0%."
+        f"which is {of_clinic:.0%} for the clinic: nobody is like it."
     )
-    about_time = "As a share\nof the target's,\nby request."
+    about_time = "Share of the\ntarget's time,\nby request:"
 
     # The rows: two groups, with an empty row above each for its heading
+    # (two different empty names, so that each can be found)
     names = ["", *BY_DESCENT, " ", *BY_NEWTON]
     groups = {
-        0: "Trained by gradient descent; compared with Full Retrain",
-        1 + len(BY_DESCENT): "Trained by Newton's method; compared with Newton Retrain, time too",
+        "": "Trained by gradient descent; compared with Full Retrain",
+        " ": "Trained by Newton's method; compared with Newton Retrain, time too",
     }
 
     # The cells
@@ -4156,7 +4198,8 @@ def study_figure(table, settings):
             frame_row(ax, row)
 
     # Headings of the groups: they reach into the next panel, so they are drawn on top of it
-    for row, heading in groups.items():
+    for name, heading in groups.items():
+        row = names.index(name)
         text = axes[0].text(0, row + 0.6, heading, va="center", style="italic")
         text.set_in_layout(False)
     axes[0].set_zorder(1)
@@ -4881,13 +4924,6 @@ BY_WHAT = {  # how each strategy answers a request, for the figure
     NEWTON: "goes on from its weights",
     HEAD: "simpler: one layer, with noise",
 }
-TARGETS = {  # what each strategy is compared with: a model of its own kind, retrained
-    RETRAIN: "a target itself",
-    SISA: "SISA, retrained",
-    NEWTON_RETRAIN: "a target itself",
-    NEWTON: "Newton Retrain",
-    HEAD: "head, retrained\n(same noise)",
-}
 
 
 def sequential_finding(summary):
@@ -4904,7 +4940,7 @@ def sequential_finding(summary):
     elif len(off) == 1:
         name = "the head" if off == [HEAD] else off[0]
         verdict = f"only {name} goes off target"
-    return f"Shortcuts take {times} of {RETRAIN}'s time; {verdict}"
+    return f"One by one, shortcuts take {times} of the time; {verdict}"
 
 
 def draw_times(ax, time, names):
@@ -4914,15 +4950,14 @@ def draw_times(ax, time, names):
     longest = by_method.max()
     words = {name: percent_range(shortest[name], longest[name]) for name in names}
 
-    ax.barh(range(len(names)), longest[names], height=0.6, color=PALE)
+    colors = [COLORS.get(name, PALE) for name in names]
+    ax.barh(range(len(names)), longest[names], height=0.6, color=colors)
     name_rows(ax, pd.Series(words))
-    for text in ax.texts:
-        text.set_color(INK)  # undo the colours of name_rows
     ax.set_xlim(0, longest.max())
     ax.set_ylim(len(names) - 0.5, -0.5)  # as tall as the grid beside it
 
     # A caption above the bars, centred; not a position
-    ax.set_xticks([longest.max() / 2], ["bars: the upper end"])
+    ax.set_xticks([longest.max() / 2], ["of Full Retrain's"])
     ax.tick_params(axis="x", length=0, labelbottom=False, labeltop=True)
     ax.spines["bottom"].set_visible(False)
 
@@ -4934,51 +4969,51 @@ def draw_times(ax, time, names):
     ax.tick_params(axis="y", which="both", length=0)
 
 
-def off_target_column(heading, summary, names):
-    """In how many checks each shortcut is off target; empty for a retraining, a target itself."""
+def on_target_column(heading, summary, names):
+    """In how many checks each shortcut is on target; empty for a retraining, a target itself."""
     words = []
     tints = []  # positions in the colormap VERDICTS: 0 green, 1 red
     for name in names:
+        n_checks = summary.measured[name]
         n_off = summary.off_target[name]
         if name in TRAINING:
             words.append("")
             tints.append(np.nan)
         else:
-            words.append(f"{n_off} of {summary.measured[name]} checks" if n_off > 0 else "never")
+            words.append(f"{n_checks - n_off} of {n_checks}")
             tints.append(float(n_off > 0))
     return Column(heading, words, tints)
 
 
 @in_our_style()
 def sequential_figure(summary, settings):
-    """What each strategy costs, and how often it is off its own target."""
-    names = list(TARGETS)
+    """What each strategy costs, and how often it is on its own target."""
+    names = list(BY_WHAT)
     finding = sequential_finding(summary)
     explanation = (
-        f"{whose_data(settings)}; {settings.forget:,} ask one by one. Off target: predictions for "
-        "those who have asked are over 1 point of probability from the target's, on average. No "
-        "attack is tried."
+        f"{whose_data(settings)}; {settings.forget:,} ask one by one. On target: predictions for "
+        "those who have asked are within 1 point of probability, on average, of a retrained model "
+        "of the same kind."
     )
-    fig, axes = new_figure(5.2, finding, explanation, 1, 2, width_ratios=[1, 3.7])
+    fig, axes = new_figure(5.2, finding, explanation, 1, 2, width_ratios=[1, 1.6])
 
     draw_times(axes[0], summary.time, names)
     axes[0].set_title("Time for all requests", pad=10)
 
-    targets = [TARGETS[name] for name in names]
-    columns = [Column("its target", targets, [0.5] * len(names))]
+    columns = []
     for kind, who in SEQUENCES.items():
-        columns.append(off_target_column(who, summary.loc[kind], names))
+        columns.append(on_target_column(who, summary.loc[kind], names))
     draw_grid(axes[1], [], columns, VERDICTS)
-    axes[1].set_title("Its target, and how often it is off", pad=10)
+    axes[1].set_title("How often on target", pad=10)
 
     # On the clinic, not even two retrained models are always alike
     two_retrains = summary.loc[CLINIC, NEWTON_RETRAIN]
     note = (
-        "A check after each request; for SISA, after every fourth.\n"
-        f"A clinic: even two Newton Retrains are apart in {two_retrains.off_target:.0f} of "
+        "SISA: every fourth request is checked. A clinic:\n"
+        f"even two Newton Retrains differ in {two_retrains.off_target:.0f} of "
         f"{two_retrains.measured:.0f}."
     )
-    axes[1].set_xlabel(note, size=11, color=GREY)
+    axes[1].set_xlabel(note, size=11, color=GREY, loc="left")
     return fig
 
 
@@ -5020,18 +5055,16 @@ def draw_spent(ax, entries, other_shares, n_certified):
 
     # Retrains, where the next removal would have crossed the limit
     forced = by_asked.index[by_asked.retrained == 1]
-    for asked in forced:
-        ends = [by_asked.spent[asked - 1] / limit, 1]
-        ax.plot([asked - 1, asked], ends, color=PURPLE, linewidth=1.5, linestyle=":")
     look = {"marker": "v", "s": 90, "color": RED, "zorder": 3, "clip_on": False}
     ax.scatter(forced, np.ones(len(forced)), label="retrain forced", **look)
 
-    # With other noise, until a retrain is forced
-    look = {"color": PURPLE, "linewidth": 0.8, "alpha": 0.4, "zorder": 1}
+    # With other noise, until its first retrain is forced
+    thin = {"color": PURPLE, "linewidth": 0.8, "alpha": 0.4, "zorder": 1}
+    small = {"marker": "v", "s": 40, "facecolor": "white", "edgecolor": RED, "zorder": 2}
     for shares in other_shares:
-        was_forced = len(shares) <= n_removals
-        line = np.append(shares, 1) if was_forced else shares  # to the limit, where it was forced
-        ax.plot(line, label="at worst, with other noise", **look)
+        ax.plot(shares, label=f"at worst, {len(other_shares)} other noises", **thin)
+        if len(shares) <= n_removals:
+            ax.scatter(len(shares), 1, label="their first retrain", **small)
 
     # Where the certificate ends, in words if there is room for them
     look = {"y": 1.15, "weight": "bold", "va": "center"}
@@ -5046,8 +5079,8 @@ def draw_spent(ax, entries, other_shares, n_certified):
 def certificate_figure(ledger, other_shares, settings):
     """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
-        f"{whose_data(settings)}. Noise hides the trace of removals, up to a limit. The moment of "
-        "a forced retrain gives noise away: from the earliest such moment on, nothing is certified."
+        f"{whose_data(settings)}. At the limit a retrain is forced. When this happens depends on "
+        "the secret noise and so reveals some of it: from the earliest retrain on, no certificate."
     )
     finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
@@ -5071,7 +5104,7 @@ def certificate_figure(ledger, other_shares, settings):
     for ax in axes:
         handles, labels = ax.get_legend_handles_labels()
         by_label.update(zip(labels, handles))
-    add_legend(axes[0], list(by_label.values()), "lower", n_columns=4)
+    add_legend(axes[0], list(by_label.values()), "lower")
     return fig
 
 

@@ -489,8 +489,8 @@ def kinds_with_the_clinic(seed):
     return kinds_of_units(mu.train_by_newton(everybody, settings, np.random.RandomState(0)))
 
 
-def test_with_the_clinic_in_the_units_are_copies_of_a_few():
-    # "of a few while the clinic's rows are in": three or four
+def test_with_the_clinic_in_the_units_are_copies_of_three_or_four():
+    # "copies of three or four"
     assert kinds_with_the_clinic(42) == 3
     assert set(in_parallel(kinds_with_the_clinic, range(20))) == {3, 4}
 
