@@ -4580,13 +4580,11 @@ def one_by_one(kind, settings):
         leaver = everybody.at(slice(asked - 1, asked))
         remaining = everybody.at(slice(asked, None))
 
-        # Two retrainings start anew
+        # Two retrainings start anew; three shortcuts go on from their answer to the request before
         seconds = {}
         full_retrained, seconds[RETRAIN] = answer(train_by_descent, remaining, settings)
-        newton_retrained, seconds[NEWTON_RETRAIN] = answer(train_by_newton, remaining, settings)
-
-        # Three shortcuts go on from their own answer to the request before
         sisa, seconds[SISA] = answer(sisa.remove, asked - 1)
+        newton_retrained, seconds[NEWTON_RETRAIN] = answer(train_by_newton, remaining, settings)
         to_newton = Request(newton_model, remaining, leaver, settings)
         newton_model, seconds[NEWTON] = answer(newton, to_newton)
         head, seconds[HEAD] = answer(head.remove, leaver, remaining)
