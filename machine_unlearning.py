@@ -4915,7 +4915,7 @@ def in_points(gap):
 
 
 SHORTCUTS = [SISA, NEWTON, HEAD]
-BY_WHAT = {  # how each strategy answers a request, for the figure
+HOW_IT_ANSWERS = {  # how each strategy answers a request, for the figure
     RETRAIN: "from scratch, by descent",
     SISA: "retrains one of five parts",
     NEWTON_RETRAIN: "from scratch, by Newton",
@@ -4932,12 +4932,13 @@ def sequential_finding(summary):
     n_off = shortcuts.off_target.groupby("method").sum()
     off = list(n_off.index[n_off > 0])
 
-    verdict = f"{len(off)} of {len(SHORTCUTS)} go off target"
     if not off:
         verdict = "all stay on target"
     elif len(off) == 1:
         name = "the head" if off == [HEAD] else off[0]
         verdict = f"only {name} goes off target"
+    else:
+        verdict = f"{len(off)} of {len(SHORTCUTS)} go off target"
     return f"One by one, shortcuts take {times} of the time; {verdict}"
 
 
@@ -4948,6 +4949,7 @@ def draw_times(ax, time, names):
     longest = by_method.max()
     words = {name: percent_range(shortest[name], longest[name]) for name in names}
 
+    # The bars; name_rows writes the words, but the names below are set in two sizes
     colors = [COLORS.get(name, PALE) for name in names]
     ax.barh(range(len(names)), longest[names], height=0.6, color=colors)
     name_rows(ax, pd.Series(words))
@@ -4962,7 +4964,7 @@ def draw_times(ax, time, names):
     # A name, and how it answers below it
     rows = np.arange(len(names))
     ax.set_yticks(rows - 0.18, names)
-    answers = [BY_WHAT[name] for name in names]
+    answers = [HOW_IT_ANSWERS[name] for name in names]
     ax.set_yticks(rows + 0.18, answers, minor=True, color=GREY, size=11)
     ax.tick_params(axis="y", which="both", length=0)
 
@@ -4986,7 +4988,7 @@ def on_target_column(heading, summary, names):
 @in_our_style()
 def sequential_figure(summary, settings):
     """What each strategy costs, and how often it is on its own target."""
-    names = list(BY_WHAT)
+    names = list(HOW_IT_ANSWERS)
     finding = sequential_finding(summary)
     explanation = (
         f"{whose_data(settings)}; {settings.forget:,} ask one by one. On target: predictions for "
@@ -5042,10 +5044,12 @@ def draw_spent(ax, entries, other_shares, n_certified):
     limit = entries.allowed.iloc[0]
     ax.axhline(1, color=INK, linewidth=1.8)
 
-    # At first nothing is spent, and after each retrain nothing again
+    # Before the first request, a row of zeros: nothing is spent
     columns = ["spent", "residual", "retrained"]
     start = pd.DataFrame(0.0, index=[0], columns=columns)
     by_asked = pd.concat([start, entries.set_index("asked")[columns]])
+
+    # A curve from each retrain, after which nothing is spent again, to the next
     n_retrains = by_asked.retrained.cumsum()
     for _, part in by_asked.groupby(n_retrains):
         ax.plot(part.spent / limit, color=PURPLE, linewidth=2.5, label="trace, at worst")
@@ -5053,24 +5057,24 @@ def draw_spent(ax, entries, other_shares, n_certified):
 
     # Retrains, where the next removal would have crossed the limit
     forced = by_asked.index[by_asked.retrained == 1]
-    look = {"marker": "v", "s": 90, "color": RED, "zorder": 3, "clip_on": False}
-    ax.scatter(forced, np.ones(len(forced)), label="retrain forced", **look)
+    triangle = {"marker": "v", "s": 90, "color": RED, "zorder": 3, "clip_on": False}
+    ax.scatter(forced, np.ones(len(forced)), label="retrain forced", **triangle)
 
     # With other noise, until its first retrain is forced
     thin = {"color": PURPLE, "linewidth": 0.8, "alpha": 0.4, "zorder": 1}
     small = {"marker": "v", "s": 40, "facecolor": "white", "edgecolor": RED, "zorder": 2}
     for shares in other_shares:
         ax.plot(shares, label=f"at worst, {len(other_shares)} other noises", **thin)
-        if len(shares) <= n_removals:
+        if len(shares) <= n_removals:  # the array ends before the request that forces it
             ax.scatter(len(shares), 1, label="their first retrain", **small)
 
     # Where the certificate ends, in words if there is room for them
-    look = {"y": 1.15, "weight": "bold", "va": "center"}
+    bold = {"y": 1.15, "weight": "bold", "va": "center"}
     if n_certified > n_removals / 4:
-        ax.text(x=n_removals / 50, s="certified", color=PURPLE, **look)
+        ax.text(x=n_removals / 50, s="certified", color=PURPLE, **bold)
     if n_certified < n_removals:
         ax.axvspan(n_certified, n_removals, color=RED_TINT, zorder=0, linewidth=0)
-        ax.text(x=n_removals * 49 / 50, s="not certified", color=RED, ha="right", **look)
+        ax.text(x=n_removals * 49 / 50, s="not certified", color=RED, ha="right", **bold)
 
 
 @in_our_style()
