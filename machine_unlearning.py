@@ -278,8 +278,8 @@ class Data(NamedTuple):
 def divide(cohort, in_train, in_test, asked):
     """The Data of a cohort.
 
-    in_train and in_test are positions of rows in the cohort, asked positions in in_train. Raises
-    SettingsError if the retain set would lack a class.
+    in_train, in_test: positions of rows in the cohort. asked: positions in in_train, not in the
+    cohort. Raises SettingsError if the retain set would lack a class.
     """
     # A simplification: the scaler is fitted on everybody, test rows too, and not refitted after the
     # request. Strictly, it would have to forget as well
@@ -973,7 +973,7 @@ STYLE_LOCK = RLock()  # two threads that draw at once would restore each other's
 
 @contextmanager
 def in_our_style():
-    """The look of all figures, for with or as a decorator; rcParams are restored afterwards.
+    """The look of all figures, in a with block or as a decorator; restores rcParams afterwards.
 
     Only the reader's fonts are kept: they may have letters that Matplotlib's own font lacks.
     """
@@ -986,7 +986,7 @@ def in_our_style():
 class NotebookFigure(Figure):
     """A figure made without pyplot, so that a notebook shows it once, by calling _repr_png_.
 
-    It would show one of pyplot's twice: as a figure, and as the value of the cell.
+    A notebook would show a figure of pyplot's twice: as a figure, and as the value of the cell.
     """
 
     @in_our_style()
@@ -1039,9 +1039,14 @@ def in_lines(words, inches, size=12, weight="normal"):
 
 
 def example(comparison):
-    """Which data a figure shows: "400 synthetic patients, seed 42"."""
+    """Which data a figure shows: "80 of 400 synthetic patients ask to be forgotten (seed 42)"."""
     data = comparison.data
-    return f"{len(data.train.y):,} {data.source}, seed {comparison.settings.seed}"
+    n_asked = len(data.asked)
+    ask = "asks" if n_asked == 1 else "ask"
+    return (
+        f"{n_asked:,} of {len(data.train.y):,} {data.source} {ask} to be forgotten (seed "
+        f"{comparison.settings.seed})"
+    )
 
 
 # Panels
@@ -1089,15 +1094,16 @@ def name_rows(ax, numbers):
         ax.text(1.06, row, number, transform=place, color=color, va="center")
 
 
-def draw_bars(ax, title, values, form="{:.0%}", end=1, accuracy=True):
-    """A bar per row of values, a Series; accuracies with the line of the target, and of 50%."""
+def draw_bars(ax, title, values, form="{:.0%}", end=1, lines=()):
+    """A bar per row of values, a Series. lines: "target" for a line at Full Retrain's, "50%"."""
     colors = [COLORS.get(name, PALE) for name in values.index]
     ax.barh(range(len(values)), values, height=0.7, color=colors)
     name_rows(ax, values.map(form.format))
     ax.set(xlim=(0, end), xticks=[])
     ax.set_title(title)
-    if accuracy:
+    if "target" in lines:
         ax.axvline(values[RETRAIN], **TARGET_LINE)
+    if "50%" in lines:
         ax.axvline(0.5, **HALF_LINE)
         ax.set_xticks([0.5], ["50%\ncoin toss"])
 
@@ -1259,7 +1265,7 @@ def what_ascent_does(comparison):
         return "without a step leaves the model as it was"
     if check_answers(comparison).holds["useful"]:
         times = times_the_gap(results)
-        return f"ends {times} times as far from the target as deletion"
+        return f"is {times} times as far from the target"
     verb = "breaks" if breaks_the_model(results) else "harms"
     return f"{verb} the model: {right:.0%} right, not {target:.0%}"
 
@@ -1289,18 +1295,17 @@ def performance_figure(comparison):
     data = comparison.data
     results = comparison.results
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
-    whom = the_asked(data)
 
     # What was found, and how to read it
     explanation = (
-        f"{example(comparison)}. The target is a model retrained without {whom}; the green band "
-        f"is {len(others)} other retrains."
+        f"{example(comparison)}. The target, dashed: a model retrained without them; green band: "
+        f"{len(others)} other retrains."
     )
     if has_learned(comparison):
-        finding = f"Deletion forgets nothing; ascent {what_ascent_does(comparison)}"
+        finding = f"Deletion forgets nothing; gradient ascent {what_ascent_does(comparison)}"
         in_band = check_answers(comparison).holds["naive"]
         visible = "not even its gap shows it" if in_band else "its gap shows it"
-        explanation += f" Deletion keeps every old weight, and {visible}."
+        explanation += f" Deletion keeps all weights; {visible}."
     else:
         finding = NO_VERDICT
 
@@ -1311,29 +1316,26 @@ def performance_figure(comparison):
     # Time, for which there is no target
     milliseconds = 1000 * results.seconds
     longest = milliseconds.max()
-    draw_bars(time_panel, "Time", milliseconds, "{:,.1f}", longest, accuracy=False)
-    time_panel.set_xlabel("milliseconds", loc="left")
+    draw_bars(time_panel, "Time, ms", milliseconds, "{:,.1f}", longest)
 
     # Accuracies
-    draw_bars(test_panel, "Test accuracy", results.test_accuracy)
+    draw_bars(test_panel, "Test accuracy", results.test_accuracy, lines=["target"])
     test_panel.set_xlabel(f"right, of\n{len(data.test.y):,} never seen", loc="left")
-    draw_bars(forget_panel, "Forget accuracy", results.forget_accuracy)
+    draw_bars(forget_panel, "Forget accuracy", results.forget_accuracy, lines=["target", "50%"])
     aim = aim_of_forgetting(comparison)
     forget_panel.set_xlabel(f"right, of the {len(data.asked):,};\ntarget {aim}", loc="left")
 
     # The gap
     draw_gap_panel(gap_panel, results.gap_to_retrained, others)
-    numbers = results.gap_to_retrained.map(points)
-    for name in (NAIVE, ASCENT):
-        too_far = results.gap_to_retrained[name] > others.max()
-        numbers[name] += "\noutside" if too_far else "\ninside"
+    is_outside = results.gap_to_retrained > others.max()
+    numbers = results.gap_to_retrained.map(points) + np.where(is_outside, "\noutside", "\ninside")
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
     gap_panel.set_xlabel("points of probability,\neach tick 10 times more", loc="left")
 
     # What each model is, below its name
-    meanings = ["before the request", "the target", "nothing forgotten", "climbs their loss"]
+    meanings = ["before the request", "the target", "nothing forgotten", "raises their loss"]
     names = [f"{name}\n{meaning}" for name, meaning in zip(results.index, meanings)]
     time_panel.set_yticks(range(len(names)), names, linespacing=1.3)
     time_panel.figure.align_xlabels()
@@ -1430,7 +1432,8 @@ def concrete_figure(comparison):
         ax.set_title(f"{when}:\n{(~wrong).sum():,} right, {wrong.sum():,} wrong")
 
     # The accuracies
-    draw_bars(bars, f"Accuracy\non {whom}", accuracy[[ORIGINAL, ASCENT, RETRAIN]])
+    in_order = accuracy[[ORIGINAL, ASCENT, RETRAIN]]
+    draw_bars(bars, f"Accuracy\non {whom}", in_order, lines=["target", "50%"])
     bars.set_yticks(range(3), ["before", "after\ngradient\nascent", "target"])
     return fig
 
@@ -1906,7 +1909,7 @@ def wisconsin(settings, rng):
     features.columns = ["Area (mean of 3 largest)", "Smoothness (mean of 3 largest)"]
     y = (bunch.target == 0).to_numpy(int)  # there, 0 is malignant
     classes = ("Benign", "Malignant")
-    return Cohort(features, y, classes, StandardScaler(), "real patients, Wisconsin")
+    return Cohort(features, y, classes, StandardScaler(), "real patients (Wisconsin)")
 
 
 def basic(settings):
@@ -2487,17 +2490,16 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     forget_accuracy = comparison.results.forget_accuracy
     example_dose = settings.unlearn_epochs * settings.multiplier
 
-    in_order = doses.sort_values("dose")
-    ax.plot(in_order.dose, in_order.test_accuracy, color=INK, linewidth=1.8)
     ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24, clip_on=False)
+    ax.scatter(doses.dose, doses.test_accuracy, color=INK, s=6, clip_on=False)  # on top of them
     ax.scatter(example_dose, forget_accuracy[ASCENT], **DIAMOND)
     draw_targets(ax, comparison)
 
     set_percent_axis(ax)
     set_dose_axis(ax, "Accuracy after ascent", doses, example_dose)
-    at_largest_dose = in_order.iloc[-1]
+    at_largest_dose = doses.loc[doses.dose.idxmax()]
     name_lines(ax, [
-        LineName(forget_accuracy[RETRAIN], "the target", GREEN),
+        LineName(forget_accuracy[RETRAIN], "both targets", GREEN),
         LineName(0.5, "coin toss", INK),
         LineName(at_largest_dose.test_accuracy, "test set", INK),
         LineName(at_largest_dose.forget_accuracy, the_asked(comparison.data), RED),
@@ -2533,9 +2535,15 @@ def seeds_headline(accuracies, comparison):
     if not has_learned(comparison):
         return f"Accuracy on {the_asked(comparison.data)} with {len(of_ascent)} other seeds"
 
+    if of_ours > of_ascent.max():
+        rank = "milder than all"
+    elif of_ours < of_ascent.min():
+        rank = "harsher than all"
+    else:
+        rank = "one of many;"
     return (
-        f"Same dose, {len(of_ascent)} other seeds: {of_ascent.min():.0%} to {of_ascent.max():.0%} "
-        f"of {the_asked(comparison.data)} right (◇ ours: {of_ours:.0%})"
+        f"Our example, ◇ {of_ours:.0%} right, is {rank} {len(of_ascent)} other seeds: "
+        f"{of_ascent.min():.0%} to {of_ascent.max():.0%}"
     )
 
 
@@ -2543,12 +2551,11 @@ def seeds_headline(accuracies, comparison):
 def sweep_figure(doses, accuracies, comparison):
     """The gap and both accuracies over the dose; below, forget accuracy over the seed."""
     settings = comparison.settings
-    whom = the_asked(comparison.data)
 
     # What was found, and how to read it
     finding = sweep_headline(doses, comparison)
     explanation = (
-        f"{example(comparison)}. The target is a model retrained without {whom}. Dose: epochs of "
+        f"{example(comparison)}. The target is a model retrained without them. Dose: epochs of "
         f"ascent × step size; ◇ is our example, {settings.unlearn_epochs} × "
         f"{settings.multiplier:g}."
     )
@@ -4033,7 +4040,12 @@ def study_headline(table):
     if not never:
         return f"All {n_shortcuts} shortcuts to retraining are caught"
     if len(never) == 1:
-        return f"Of {n_shortcuts} shortcuts to retraining, only {never[0]} is never caught"
+        times = beside_retraining(table).time.xs(never[0], level="method")
+        cost = percent_range(times.min(), times.max())
+        return (
+            f"Only {never[0]} of {n_shortcuts} shortcuts is never caught, at {cost} of "
+            "retraining's time"
+        )
     return f"{len(never)} of {n_shortcuts} shortcuts to retraining are never caught"
 
 
@@ -4084,7 +4096,7 @@ def time_column(beside, names):
         times[name] = percent_range(least[name], most[name])
     words = pd.Series(times)
     neutral = pd.Series(0.5, index=words.index)
-    return Column("least to\nmost", words.reindex(names), neutral.reindex(names))
+    return Column("over the\nrequests", words.reindex(names), neutral.reindex(names))
 
 
 def frame_row(ax, row):
@@ -4146,16 +4158,16 @@ def study_figure(table, settings):
     # What the three panels show
     of_clinic = table.forget_accuracy[CLINIC, RETRAIN]
     about_attacks = (
-        "Unlearned or retrained? An attack\n"
-        "guesses. Caught: it is right more\n"
-        f"often than luck allows ({limits_of_chance(table)})."
+        "Can an attack tell it from the target?\n"
+        "Caught: it is right more often than\n"
+        f"luck explains (at most {limits_of_chance(table)})."
     )
     about_accuracy = (
         "Right predictions for those who left.\n"
         f"Green: within {100 * ON_TARGET:.0f} points of the target,\n"
-        f"which is {of_clinic:.0%} for the clinic: nobody is like it."
+        f"{of_clinic:.0%} for the clinic, unlike all others."
     )
-    about_time = "Share of the\ntarget's time,\nby request:"
+    about_time = "Share of the\ntarget's time,\nleast to most."
 
     # The rows: two groups, with an empty row above each for its heading
     # (two different empty names, so that each can be found)
@@ -4406,23 +4418,25 @@ class CertifiedHead:
     never trained: nobody has shaped it, and the objective is convex. The noise is a random vector,
     drawn once, before training.
 
-    A removal is one Newton step. It leaves a trace: a gradient that retraining would not have.
-    spent is an upper bound on the norm of all traces together; residual measures that norm. While
-    spent <= allowed, the noise hides them, and w is certified: whatever is seen of w is at most
-    e^EPSILON (2.7) times likelier, or less likely, than after retraining, except with probability
-    DELTA. A removal that would exceed the limit forces a retrain, with new noise. Guo, Goldstein,
-    Hannun, van der Maaten, ICML 2020, arXiv 1911.03030.
+    A removal is one Newton step. It leaves a trace: the gradient, at w, of the objective of those
+    who stay, which retraining would bring to 0. spent is an upper bound on the norm of all traces
+    together; residual measures that norm. While spent <= allowed, the noise hides them, and w is
+    certified: except with probability DELTA, whatever is seen of w is at most e^EPSILON (2.7) times
+    as likely as after retraining, and at least 1 / 2.7 times as likely. A removal that would exceed
+    the limit forces a retrain, with new noise. Guo, Goldstein, Hannun, van der Maaten, ICML 2020,
+    arXiv 1911.03030.
 
     The promise has three conditions:
 
     1. One version is seen, not two: they have the same noise, and in their difference it cancels.
     2. Nobody leaves because of what an earlier version has shown.
     3. The noise does not decide when to retrain. Here it does: spent is computed from w, and w
-       depends on b. So a head without a retrain gives something away: every noise that would have
-       forced one by now is ruled out. The proof assumes that none is. Hence the promise holds only
-       while practically no noise would have forced a retrain. With seed 42, over 1,600 noises, the
-       clinic's first retrain is forced at about request 45 to 58: the promise ends at about 45, at
-       the latest. A remedy is to fix the retrains before the noise is drawn.
+       depends on b. Whoever sees a head that was not retrained knows that b is none of the noises
+       that would have forced a retrain by now. The proof assumes that no noise can be ruled out, so
+       the promise holds only while practically no noise would have forced a retrain. With seed 42,
+       over 1,600 noises, the clinic's first retrain is forced at about request 45 to 58: the
+       promise ends at about 45, at the latest. A remedy is to fix the retrains before the noise is
+       drawn.
     """
 
     EPSILON = 1.0
@@ -4486,9 +4500,11 @@ class CertifiedHead:
 
         leavers and remaining are Rows.
         """
-        # At w, gradient(all rows) + b is the trace of earlier removals. So gradient(remaining) + b
-        # is this trace minus gradient(leavers). The step cancels the second part, nearly: what is
-        # left of it is the trace of this removal. The first part stays, so the traces add up
+        # The gradient is a sum over rows, LAMBDA w of the penalty included. So at w, with the
+        # trace T = gradient(all rows) + b of earlier removals and g = -gradient(leavers),
+        #     gradient(remaining) + b = T + g
+        # The step cancels g, nearly: what is left of g is the trace of this removal. T stays, so
+        # the traces add up
         V = self.signed_features(remaining)
         g = -self.gradient(self.signed_features(leavers))
         step = -np.linalg.solve(self.hessian(V), g)
@@ -4506,14 +4522,15 @@ class CertifiedHead:
     def largest_trace(self, V, step):
         """The norm of the trace that a Newton step (h,) leaves, at most; V (n, h): those who stay.
 
-        There would be none if the Hessian stayed the same along the step. It changes, because
-        p (1 - p) of each row does. A diagonal matrix D holds these changes, averaged along the
-        step; the norm of a matrix is its largest singular value:
+        Along the step the gradient changes by (mean Hessian along the step) step. The step was made
+        to change it by (Hessian at w) step = -g. The trace is the difference of the two. Only
+        p (1 - p) of each row makes the Hessian change: D is diagonal, with each row's mean change.
 
-            trace = V' D V step
-            |D| <= GAMMA max |x.step| <= GAMMA |step|        since |x| <= 1
+            trace = (mean Hessian - Hessian at w) step = V.T D V step
+            |D| = largest entry <= GAMMA max |x.step| <= GAMMA |step|        since |x| <= 1
             |trace| <= |V| |D| |V step| <= GAMMA |V| |step| |V step|
 
+        The norm of a matrix is its largest singular value.
         The trace is even at most half of that, as the changes begin at 0 and grow along the step.
         The paper does not use this, and neither do we.
         """
@@ -4535,7 +4552,10 @@ class CertifiedHead:
 SISA = "SISA"
 HEAD = "Certified Head"
 STRATEGIES = [RETRAIN, SISA, NEWTON_RETRAIN, NEWTON, HEAD]
-SEQUENCES = {RANDOM: "random patients", CLINIC: "a clinic"}  # kind of request -> who leaves
+SEQUENCES = {
+    RANDOM: "random patients",
+    CLINIC: "patients of one clinic",
+}  # kind of request -> who leaves
 
 
 class Entry(NamedTuple):
@@ -4659,8 +4679,7 @@ def try_other_noise(kind, settings, head, n_others=20):
     request_rows = make_request(kind, settings)
     n_asked = len(request_rows.forget.y)
     everybody = stack(request_rows.forget, request_rows.retain)  # those who ask come first
-    # Elsewhere, the number after the seed is the position of a kind. No kind has 98, nor 99, which
-    # observe takes: these random numbers are used nowhere else
+    # 98, where other generators have the position of a kind (0, 1 or 2): random numbers of its own
     rng = np.random.RandomState([settings.seed, 98])
 
     other_shares = []
@@ -4705,9 +4724,9 @@ def check_certificate(ledger, other_shares, kind):
 # Here somebody holds two, from before and after a removal, and computes who has left. Both have the
 # same noise, so it cancels in their difference. Bertran et al., NeurIPS 2024, arXiv 2405.20272.
 #
-# The observer has public rows: other people than the hospital's, but as many like the leavers, and
-# as many like all others, as remain there. The guess to compare with sees people like the leavers,
-# but no head.
+# The observer has public rows, of other people than the hospital's. For each patient who remains in
+# the hospital there is one of the same kind: like the leavers, or like all others. The guess to
+# compare with sees people like the leavers, but no head.
 #
 # Two things defeat this observer: publishing only one version, or drawing new noise for each. But
 # new noise means a retrain each time, and the mean of many such versions has hardly any noise. With
@@ -4830,7 +4849,8 @@ def observe(kind, settings, heads, n_leavers):
             continue
 
         leavers = forget.at(slice(start, end))
-        public_rows = public.at(slice(end, None))  # as many like the leavers as remain
+        # end patients have left; the first end rows of public, who are like them, leave too
+        public_rows = public.at(slice(end, None))
         found = recover(heads[start], heads[end], public_rows, n_leavers)
         guess = guess_leavers(like_forget, n_leavers, rng)
 
@@ -4917,47 +4937,51 @@ def in_points(gap):
 SHORTCUTS = [SISA, NEWTON, HEAD]
 HOW_IT_ANSWERS = {  # how each strategy answers a request, for the figure
     RETRAIN: "from scratch, by descent",
-    SISA: "retrains one of five parts",
+    SISA: "retrains one part of five",
     NEWTON_RETRAIN: "from scratch, by Newton",
-    NEWTON: "goes on from its weights",
-    HEAD: "simpler: one layer, with noise",
+    NEWTON: "goes on from old weights",
+    HEAD: "a simpler model, with noise",
 }
+
+
+def mean_time(summary):
+    """The time of each strategy as a share of Full Retrain's, a Series: mean of both requests."""
+    return summary.time.groupby("method").mean()
 
 
 def sequential_finding(summary):
     """What the shortcuts save, and which of them are ever off target."""
+    time = mean_time(summary)[SHORTCUTS]
+    times = percent_range(time.min(), time.max())
+
     of_shortcuts = summary.index.get_level_values("method").isin(SHORTCUTS)
     shortcuts = summary[of_shortcuts]
-    times = percent_range(shortcuts.time.min(), shortcuts.time.max())
-    n_off = shortcuts.off_target.groupby("method").sum()
-    off = list(n_off.index[n_off > 0])
+    checks = shortcuts[["off_target", "measured"]].groupby("method").sum()
+    off = checks[checks.off_target > 0]
 
-    if not off:
+    if off.empty:
         verdict = "all stay on target"
     elif len(off) == 1:
-        name = "the head" if off == [HEAD] else off[0]
-        verdict = f"only {name} goes off target"
+        name = "the head" if off.index[0] == HEAD else off.index[0]
+        verdict = (
+            f"{name} is off target in {off.off_target.iloc[0]} of {off.measured.iloc[0]} checks"
+        )
     else:
         verdict = f"{len(off)} of {len(SHORTCUTS)} go off target"
-    return f"One by one, shortcuts take {times} of the time; {verdict}"
+    return f"Shortcuts take {times} of the time; {verdict}"
 
 
 def draw_times(ax, time, names):
-    """A bar per strategy, as long as its time for the slower kind of request; in words, both."""
-    by_method = time.groupby("method")
-    shortest = by_method.min()
-    longest = by_method.max()
-    words = {name: percent_range(shortest[name], longest[name]) for name in names}
-
-    # The bars; name_rows writes the words, but the names below are set in two sizes
+    """A bar per strategy: its time, a Series, as a share of Full Retrain's."""
+    # The bars. name_rows writes the words at the right; the names it writes are replaced below
     colors = [COLORS.get(name, PALE) for name in names]
-    ax.barh(range(len(names)), longest[names], height=0.6, color=colors)
-    name_rows(ax, pd.Series(words))
-    ax.set_xlim(0, longest.max())
+    ax.barh(range(len(names)), time[names], height=0.6, color=colors)
+    name_rows(ax, time[names].map("{:.0%}".format))
+    ax.set_xlim(0, time.max())
     ax.set_ylim(len(names) - 0.5, -0.5)  # as tall as the grid beside it
 
-    # A caption above the bars, centred; not a position
-    ax.set_xticks([longest.max() / 2], ["of Full Retrain's"])
+    # A caption above the bars, centred: a tick label, for want of numbers on this axis
+    ax.set_xticks([time.max() / 2], ["share of Full Retrain's"])
     ax.tick_params(axis="x", length=0, labelbottom=False, labeltop=True)
     ax.spines["bottom"].set_visible(False)
 
@@ -4970,15 +4994,15 @@ def draw_times(ax, time, names):
 
 
 def on_target_column(heading, summary, names):
-    """In how many checks each shortcut is on target; empty for a retraining, a target itself."""
+    """In how many checks each shortcut is on target; a retraining is a target itself."""
     words = []
-    tints = []  # positions in the colormap VERDICTS: 0 green, 1 red
+    tints = []  # positions in the colormap VERDICTS: 0 green, 0.5 grey, 1 red
     for name in names:
         n_checks = summary.measured[name]
         n_off = summary.off_target[name]
         if name in TRAINING:
-            words.append("")
-            tints.append(np.nan)
+            words.append("a target itself")
+            tints.append(0.5)
         else:
             words.append(f"{n_checks - n_off} of {n_checks}")
             tints.append(float(n_off > 0))
@@ -4997,7 +5021,7 @@ def sequential_figure(summary, settings):
     )
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, width_ratios=[1, 1.6])
 
-    draw_times(axes[0], summary.time, names)
+    draw_times(axes[0], mean_time(summary), names)
     axes[0].set_title("Time for all requests", pad=10)
 
     columns = []
@@ -5006,13 +5030,7 @@ def sequential_figure(summary, settings):
     draw_grid(axes[1], [], columns, VERDICTS)
     axes[1].set_title("How often on target", pad=10)
 
-    # On the clinic, not even two retrained models are always alike
-    two_retrains = summary.loc[CLINIC, NEWTON_RETRAIN]
-    note = (
-        "SISA: every fourth request is checked. A clinic:\n"
-        f"even two Newton Retrains differ in {two_retrains.off_target:.0f} of "
-        f"{two_retrains.measured:.0f}."
-    )
+    note = "SISA is checked after every fourth request."
     axes[1].set_xlabel(note, size=11, color=GREY, loc="left")
     return fig
 
@@ -5049,40 +5067,52 @@ def draw_spent(ax, entries, other_shares, n_certified):
     start = pd.DataFrame(0.0, index=[0], columns=columns)
     by_asked = pd.concat([start, entries.set_index("asked")[columns]])
 
-    # A curve from each retrain, after which nothing is spent again, to the next
+    # A curve from each retrain, after which nothing is spent again, to the next; pale after the
+    # first, since the certificate has ended
     n_retrains = by_asked.retrained.cumsum()
-    for _, part in by_asked.groupby(n_retrains):
-        ax.plot(part.spent / limit, color=PURPLE, linewidth=2.5, label="trace, at worst")
-        ax.plot(part.residual / limit, color=GREY, linewidth=2, label="trace, measured")
-
-    # Retrains, where the next removal would have crossed the limit
-    forced = by_asked.index[by_asked.retrained == 1]
-    triangle = {"marker": "v", "s": 90, "color": RED, "zorder": 3, "clip_on": False}
-    ax.scatter(forced, np.ones(len(forced)), label="retrain forced", **triangle)
+    parts = [part for _, part in by_asked.groupby(n_retrains)]
+    opacities = [1] + [0.4] * (len(parts) - 1)
+    for part, alpha in zip(parts, opacities):
+        look = {"linewidth": 2.5, "alpha": alpha}
+        ax.plot(part.spent / limit, color=PURPLE, label="trace, at worst", **look)
 
     # With other noise, until its first retrain is forced
     thin = {"color": PURPLE, "linewidth": 0.8, "alpha": 0.4, "zorder": 1}
-    small = {"marker": "v", "s": 40, "facecolor": "white", "edgecolor": RED, "zorder": 2}
     for shares in other_shares:
-        ax.plot(shares, label=f"at worst, {len(other_shares)} other noises", **thin)
-        if len(shares) <= n_removals:  # the array ends before the request that forces it
-            ax.scatter(len(shares), 1, label="their first retrain", **small)
+        ax.plot(shares, label=f"the same, {len(other_shares)} other noises", **thin)
 
-    # Where the certificate ends, in words if there is room for them
-    bold = {"y": 1.15, "weight": "bold", "va": "center"}
-    if n_certified > n_removals / 4:
-        ax.text(x=n_removals / 50, s="certified", color=PURPLE, **bold)
+    # Retrains, where the next removal would have crossed the limit
+    forced = by_asked.index[by_asked.retrained == 1]
+    # shares[k] is what is spent after k removals, so the request that forces is len(shares)
+    of_others = [len(shares) for shares in other_shares if len(shares) <= n_removals]
+    triangle = {"marker": "v", "color": RED, "clip_on": False}
+    ax.scatter(forced, np.ones(len(forced)), s=90, zorder=3, label="retrain forced", **triangle)
+    hollow = {"marker": "v", "s": 40, "facecolor": "white", "edgecolor": RED, "zorder": 2}
+    ax.scatter(of_others, np.ones(len(of_others)), label="first retrain, other noises", **hollow)
+
+    # What a removal really leaves
+    for part, alpha in zip(parts, opacities):
+        look = {"linewidth": 2, "alpha": alpha}
+        ax.plot(part.residual / limit, color=GREY, label="trace, measured", **look)
+
+    # Above the panel: how far the certificate reaches, in words where there is room for them
+    above = ax.get_xaxis_transform()  # x in data, y in heights of the panel
+    bold = {"y": 1.03, "weight": "bold", "transform": above}
+    if n_certified == n_removals:
+        ax.text(0, s=f"certified: all {n_removals} removals", color=PURPLE, **bold)
+    elif n_certified > n_removals / 2:
+        ax.text(0, s=f"certified: at most {n_certified}", color=PURPLE, **bold)
     if n_certified < n_removals:
         ax.axvspan(n_certified, n_removals, color=RED_TINT, zorder=0, linewidth=0)
-        ax.text(x=n_removals * 49 / 50, s="not certified", color=RED, ha="right", **bold)
+        ax.text(n_removals, s="not certified", color=RED, ha="right", **bold)
 
 
 @in_our_style()
 def certificate_figure(ledger, other_shares, settings):
     """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
-        f"{whose_data(settings)}. At the limit a retrain is forced. When this happens depends on "
-        "the secret noise and so reveals some of it: from the earliest retrain on, no certificate."
+        f"{whose_data(settings)}. Noise hides the trace that removed patients leave, up to a limit. "
+        "There a retrain is forced. When that happens leaks the noise: the certificate ends."
     )
     finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
@@ -5092,20 +5122,21 @@ def certificate_figure(ledger, other_shares, settings):
         certificate = check_certificate(ledger, other_shares, kind)
         draw_spent(ax, entries, other_shares[kind], certificate.n_certified)
         who = SEQUENCES[kind].capitalize()
-        ax.set_title(f"{who}: {how_many(len(certificate.forced), 'forced retrain')}")
+        n_forced = how_many(len(certificate.forced), "forced retrain")
+        ax.set_title(f"{who}: {n_forced}", pad=ROOM_ABOVE)
         ax.set_xlabel("patients removed")
         ax.set_xlim(-len(entries) / 40, len(entries))
         ax.locator_params(axis="x", nbins=5, integer=True)
-        ax.set_ylim(0, 1.3)
+        ax.set_ylim(0, 1.05)
         ax.set_yticks(
             [0, 0.5, 1], ["no trace", "half of it", "limit: the\nmost that noise\ncan hide"]
         )
 
-    # Each label once
+    # Each label once, with the first mark that has it
     by_label = {}
     for ax in axes:
-        handles, labels = ax.get_legend_handles_labels()
-        by_label.update(zip(labels, handles))
+        for handle, label in zip(*ax.get_legend_handles_labels()):
+            by_label.setdefault(label, handle)
     add_legend(axes[0], list(by_label.values()), "lower")
     return fig
 

@@ -628,12 +628,11 @@ def test_the_figure_of_all_requests(sequence, settings):
     names = [label.get_text() for label in times.get_yticklabels()]
     assert sorted(names) == sorted(mu.STRATEGIES)
 
-    # A bar per strategy, as long as the longer of its times; beside it, both
+    # A bar per strategy, as long as the mean of its times
     for bar, text, name in zip(times.patches, times.texts, names):
-        both = summary.time.xs(name, level="method")
-        assert bar.get_width() == pytest.approx(both.max())
-        shown = numbers(text.get_text())
-        assert_allclose([shown[0], shown[-1]], 100 * np.sort(both), atol=0.51)
+        mean = summary.time.xs(name, level="method").mean()
+        assert bar.get_width() == pytest.approx(mean)
+        assert_allclose(numbers(text.get_text()), [100 * mean], atol=0.51)
 
     # A row of cells beside each bar: for either kind, how often it is on target
     assert_allclose(times.transData.transform([0, 0])[1], grid.transData.transform([0, 0.5])[1])
@@ -646,15 +645,12 @@ def test_the_figure_of_all_requests(sequence, settings):
             cell = words.get((row + 0.5, columns[column]))
             part = summary.loc[kind, name]
             if name in mu.TRAINING:
-                assert cell is None
-                assert np.ma.is_masked(tints[row, column])
+                assert numbers(cell) == []
+                assert tints[row, column] == 0.5
                 continue
             assert numbers(cell) == [part.measured - part.off_target, part.measured]
             assert tints[row, column] == (part.off_target > 0)
     assert tints[names.index(mu.NEWTON), 1] == 1
-    two_retrains = summary.loc[mu.CLINIC, mu.NEWTON_RETRAIN]
-    expected = [two_retrains.off_target, two_retrains.measured]
-    assert numbers(grid.get_xlabel()) == expected
 
 
 @pytest.mark.parametrize(
@@ -662,8 +658,8 @@ def test_the_figure_of_all_requests(sequence, settings):
     [
         ({}, "all stay on target"),
         ({(mu.CLINIC, mu.NEWTON): 0.01, (mu.CLINIC, mu.RETRAIN): 0.5}, "all stay on target"),
-        ({(mu.CLINIC, mu.NEWTON): 0.0101}, "only Newton goes off target"),
-        ({(mu.RANDOM, mu.HEAD): 0.0101}, "only the head goes off target"),
+        ({(mu.CLINIC, mu.NEWTON): 0.0101}, "Newton is off target in 1 of 20 checks"),
+        ({(mu.RANDOM, mu.HEAD): 0.0101}, "the head is off target in 1 of 20 checks"),
         ({(mu.RANDOM, mu.SISA): 0.1, (mu.CLINIC, mu.NEWTON): 0.1}, "2 of 3 go off target"),
     ],
 )
@@ -674,7 +670,7 @@ def test_the_finding_on_the_shortcuts(gaps, expected):
         seconds[mu.CLINIC, name] = time + 0.04
     gaps = {key: [0] * 9 + [gap] for key, gap in gaps.items()}
     finding = mu.sequential_finding(mu.summarise_ledger(ledger_of(gaps, seconds)))
-    assert finding == f"One by one, shortcuts take 1 to 54% of the time; {expected}"
+    assert finding == f"Shortcuts take 3 to 52% of the time; {expected}"
     assert len(finding) <= 80
 
 
@@ -707,7 +703,7 @@ def test_the_figure_of_the_certificate(sequence, settings):
         # Marks at the limit where retrains were forced
         marks = marks_of(ax, "retrain forced")
         assert_allclose(marks, [(request, 1) for request in forced] or np.empty((0, 2)))
-        of_others = marks_of(ax, "their first retrain")
+        of_others = marks_of(ax, "first retrain, other noises")
         n_requests = len(head)
         first = [len(shares) for shares in other_shares[kind] if len(shares) <= n_requests]
         assert_allclose(of_others, [(request, 1) for request in first] or np.empty((0, 2)))
