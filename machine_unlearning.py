@@ -1839,7 +1839,8 @@ def as_zero_and_one(y, classes):
     # order: ("1", "0") for labels 0 and 1 would name every class wrongly
     smaller, larger = sorted(found)
     names = pd.Series(classes).astype(str)
-    names = names.replace({"False": "0", "True": "1"})  # True == 1, so "True" is compared as "1"
+    # Labels may be False and True, which equal 0 and 1: so must the names "False" and "True"
+    names = names.replace({"False": "0", "True": "1"})
     names = pd.to_numeric(names, errors="coerce")  # a word becomes NaN
     if names.notna().all() and names.tolist() != [smaller, larger]:
         reason = f"the names are {classes}, the labels {smaller} and {larger}"
@@ -2265,6 +2266,7 @@ def own(settings):
     for flag in ["data", "label"]:
         if not getattr(settings, flag):
             raise SettingsError(f"--{flag} is needed: own --data FILE --label COLUMN")
+    # Here forget is None unless it is given: the default of this experiment, see ELSEWHERE
     if settings.asked and settings.forget:
         raise SettingsError("--forget and --asked: give one of them, both say who asks")
 
@@ -2540,7 +2542,7 @@ def seeds_headline(accuracies, comparison):
     elif of_ours < of_ascent.min():
         rank = "harsher than all"
     else:
-        rank = "one of many;"
+        rank = "one of many;"  # "... is one of many; 30 other seeds: 30% to 66%"
     return (
         f"Our example, ◇ {of_ours:.0%} right, is {rank} {len(of_ascent)} other seeds: "
         f"{of_ascent.min():.0%} to {of_ascent.max():.0%}"
@@ -3288,7 +3290,8 @@ def bend_of_logits(inputs, A, W2, e):
     n_inputs = inputs.shape[1]  # d + 1
     h = len(W2)
 
-    # For each row and unit: what x_i x_j is multiplied by, and what x_i
+    # For each row and unit, the factor before x_i x_j in the first formula (with W2 for c), and the
+    # factor before x_i in the second; both already times the row's e
     slope = 1 - A**2  # (n, h)  tanh'
     bend = -2 * A * slope  # (n, h)  tanh'' = -2 tanh tanh'
     times_x_x = e[:, None] * W2 * bend  # (n, h)
@@ -3327,7 +3330,8 @@ def dampings(g, H):
     yield 0.0
 
     # Then from 1e-4 upwards. But close to an optimum that is almost flat, 1e-4 is far more than the
-    # curvature, and steps would be tiny: there, start no higher than the smallest eigenvalue of H
+    # curvature, and steps would be tiny: there, start from the size of the smallest eigenvalue of H
+    # (abs: near a saddle it is negative), but not from less than 1e-9
     first = 1e-4
     if np.linalg.norm(g) < 1e-6:
         smallest = np.linalg.eigvalsh(H)[0]
@@ -3718,19 +3722,19 @@ def best_directions(X, labels):
     #
     # So C^-1 v is S^-1 v times the bracket, a positive number.
     #
-    # From few models S is not precise. So it is shrunk towards c I, where c is the mean variance
-    # and a, from 0 to 1, depends on how imprecise S is (Ledoit & Wolf, J. Multivariate Analysis 88,
-    # 2004). With S = C + v v^T / 4,
+    # From few models S is not precise. So ledoit_wolf returns not S but (1 - a) S + a c I, where c
+    # is the mean variance, and a, from 0 to 1, depends on how imprecise S is (Ledoit & Wolf,
+    # J. Multivariate Analysis 88, 2004). With S = C + v v^T / 4, this is
     #
-    #     (1 - a) S + a c I = [(1 - a) C + a c I] + (1 - a) / 4 v v^T
+    #     [(1 - a) C + a c I] + (1 - a) / 4 v v^T
     #
-    # The square bracket is C, shrunk in the same way, and a multiple of v v^T is added to it, as
-    # before. So the direction is that of the shrunk C
+    # The square bracket is C, shrunk in the same way. To it, a multiple of v v^T is added as above,
+    # only with (1 - a) / 4 instead of 1 / 4. So the direction is that of the shrunk C
     all_models = np.concatenate(X)  # (2 T, k)
-    S = ledoit_wolf(all_models, assume_centered=True)[0]  # (k, k)
-    S += 1e-9 * np.eye(len(S))  # invertible even where nothing varies
+    shrunk = ledoit_wolf(all_models, assume_centered=True)[0]  # (k, k)
+    shrunk += 1e-9 * np.eye(len(shrunk))  # invertible even where nothing varies
 
-    return np.linalg.solve(S, v.T)
+    return np.linalg.solve(shrunk, v.T)
 
 
 def vector_attack(unlearned, retrained, labels, n_folds=8):
@@ -3955,9 +3959,9 @@ def optima_apart(trials):
     """By request, how far apart two Newton runs are: the largest difference in a forget logit.
 
     If it is below SAME_OPTIMUM, all runs, from old and from new weights, have most likely found the
-    same optimum. There may still be another one. The 64 trials of the default have 128 starts from
-    new weights. An optimum that 1 in 100 starts reach is missed by all of them with a probability
-    of 0.99^128 = 28%.
+    same optimum. There may still be another one. Each trial starts twice from new weights, for its
+    target and for Newton Retrain: 128 starts in the 64 trials of the default. An optimum that 1 in
+    100 starts reach is missed by all of them with a probability of 0.99^128 = 28%.
     """
     newton_runs = trials[trials.method.isin([NEWTON_RETRAIN, NEWTON])]
     apart = {}

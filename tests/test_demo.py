@@ -599,7 +599,7 @@ def test_the_sentence_on_the_path_follows_the_numbers(patients, monkeypatch, gap
 def test_without_a_step_of_ascent_the_page_says_so():
     comparison = mu.compare(mu.hospital, mu.Settings(unlearn_epochs=0), repeats=1)
     finding = mu.demo_finding(comparison)
-    assert finding.startswith("Without a step of gradient ascent")
+    assert finding.startswith("Gradient ascent without a step")
     assert "times" not in finding
     assert "where to stop" not in finding
 
