@@ -5115,8 +5115,8 @@ def draw_spent(ax, entries, other_shares, n_certified):
 def certificate_figure(ledger, other_shares, settings):
     """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
-        f"{whose_data(settings)}. Noise hides the trace that removed patients leave, up to a limit. "
-        "There a retrain is forced. When that happens leaks the noise: the certificate ends."
+        f"{whose_data(settings)}. Noise hides the trace that removed patients leave, up to a "
+        "limit. There a retrain is forced. When that happens leaks the noise: the certificate ends."
     )
     finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
