@@ -2487,7 +2487,7 @@ def draw_gap_over_dose(ax, doses, comparison):
 
 
 def draw_accuracy_over_dose(ax, doses, comparison):
-    """Both accuracies after ascent."""
+    """Both accuracies after ascent, and what the retrained model gets right of the forget set."""
     settings = comparison.settings
     forget_accuracy = comparison.results.forget_accuracy
     example_dose = settings.unlearn_epochs * settings.multiplier
@@ -2495,13 +2495,13 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24, clip_on=False)
     ax.scatter(doses.dose, doses.test_accuracy, color=INK, s=6, clip_on=False)  # on top of them
     ax.scatter(example_dose, forget_accuracy[ASCENT], **DIAMOND)
-    draw_targets(ax, comparison)
+    ax.axhline(forget_accuracy[RETRAIN], **TARGET_LINE, zorder=0)
 
     set_percent_axis(ax)
     set_dose_axis(ax, "Accuracy after ascent", doses, example_dose)
     at_largest_dose = doses.loc[doses.dose.idxmax()]
     name_lines(ax, [
-        LineName(forget_accuracy[RETRAIN], "both targets", GREEN),
+        LineName(forget_accuracy[RETRAIN], "the target", GREEN),
         LineName(0.5, "coin toss", INK),
         LineName(at_largest_dose.test_accuracy, "test set", INK),
         LineName(at_largest_dose.forget_accuracy, the_asked(comparison.data), RED),
@@ -2542,10 +2542,10 @@ def seeds_headline(accuracies, comparison):
     elif of_ours < of_ascent.min():
         rank = "harsher than all"
     else:
-        rank = "one of many;"  # "... is one of many; 30 other seeds: 30% to 66%"
+        rank = "within the range of"
     return (
-        f"Our example, ◇ {of_ours:.0%} right, is {rank} {len(of_ascent)} other seeds: "
-        f"{of_ascent.min():.0%} to {of_ascent.max():.0%}"
+        f"Accuracy on {the_asked(comparison.data)}: our example, ◇ {of_ours:.0%}, is {rank} "
+        f"{len(of_ascent)} other seeds"
     )
 
 
@@ -4100,7 +4100,7 @@ def time_column(beside, names):
         times[name] = percent_range(least[name], most[name])
     words = pd.Series(times)
     neutral = pd.Series(0.5, index=words.index)
-    return Column("over the\nrequests", words.reindex(names), neutral.reindex(names))
+    return Column("the three\nrequests", words.reindex(names), neutral.reindex(names))
 
 
 def frame_row(ax, row):
@@ -4148,7 +4148,7 @@ def study_figure(table, settings):
 
     # What was found, how to read it, and which rows to frame
     finding = study_headline(table)
-    explanation = f"Synthetic patients, seed {settings.seed}; {settings.trials:,} trials. "
+    explanation = f"Synthetic patients, seed {settings.seed}; {settings.trials:,} trials each. "
     if descent_has_learned(table):
         framed = never_caught(table)
         explanation += (
@@ -4162,16 +4162,16 @@ def study_figure(table, settings):
     # What the three panels show
     of_clinic = table.forget_accuracy[CLINIC, RETRAIN]
     about_attacks = (
-        "Can an attack tell it from the target?\n"
-        "Caught: it is right more often than\n"
-        f"luck explains (at most {limits_of_chance(table)})."
+        "This model or the target? By luck,\n"
+        f"up to {limits_of_chance(table)} of guesses are right.\n"
+        "Caught: an attack does better."
     )
     about_accuracy = (
         "Right predictions for those who left.\n"
         f"Green: within {100 * ON_TARGET:.0f} points of the target,\n"
-        f"{of_clinic:.0%} for the clinic, unlike all others."
+        f"which gets {of_clinic:.0%} for the clinic."
     )
-    about_time = "Share of the\ntarget's time,\nleast to most."
+    about_time = "Share of the\ntarget's time:\nrange over"
 
     # The rows: two groups, with an empty row above each for its heading
     # (two different empty names, so that each can be found)

@@ -235,7 +235,7 @@ def climb_by_the_rule(seed):
 
 
 def test_a_rule_that_needs_no_retrained_model():
-    # "seeds 0, 2, 3 and 4": no step; "seeds 1 and 5": "192 and 112 steps", "89 and 19 points"
+    # "seeds 0, 2, 3 and 4": no step; "seeds 1 and 5": gaps of "89 and 19 points"
     found = dict(zip(range(6), in_parallel(climb_by_the_rule, range(6))))
     assert [seed for seed, (epochs, _) in found.items() if epochs == 0] == [0, 2, 3, 4]
     assert found[1] == (192, 89)
