@@ -1303,9 +1303,8 @@ def performance_figure(comparison):
     )
     if has_learned(comparison):
         finding = f"Deletion forgets nothing; gradient ascent {what_ascent_does(comparison)}"
-        in_band = check_answers(comparison).holds["naive"]
-        visible = "not even its gap shows it" if in_band else "its gap shows it"
-        explanation += f" Deletion keeps all weights; {visible}."
+        place = "inside" if check_answers(comparison).holds["naive"] else "outside"
+        explanation += f" Deletion changes no weight; its gap is {place} the band."
     else:
         finding = NO_VERDICT
 
@@ -2493,7 +2492,7 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     example_dose = settings.unlearn_epochs * settings.multiplier
 
     ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24, clip_on=False)
-    ax.scatter(doses.dose, doses.test_accuracy, color=INK, s=6, clip_on=False)  # on top of them
+    ax.scatter(doses.dose, doses.test_accuracy, color=INK, s=10, clip_on=False)  # on top of them
     ax.scatter(example_dose, forget_accuracy[ASCENT], **DIAMOND)
     ax.axhline(forget_accuracy[RETRAIN], **TARGET_LINE, zorder=0)
 
@@ -2523,7 +2522,9 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
         warn_thresh=1,  # no warning if some dots have no room
     )
     ax.scatter(of_ours, range(2), **DIAMOND)
-    name_rows(ax, of_ours.map("◇ {:.0%}".format))
+    lowest = accuracies[names].min()
+    highest = accuracies[names].max()
+    name_rows(ax, lowest.map("{:.0%} to ".format) + highest.map("{:.0%}".format))
 
     ax.axvline(0.5, **HALF_LINE, zorder=0)
     ax.set(xlabel="", xlim=(-0.03, 1.03))  # room for dots at 0% and 100%
@@ -4100,7 +4101,7 @@ def time_column(beside, names):
         times[name] = percent_range(least[name], most[name])
     words = pd.Series(times)
     neutral = pd.Series(0.5, index=words.index)
-    return Column("the three\nrequests", words.reindex(names), neutral.reindex(names))
+    return Column("fastest to\nslowest", words.reindex(names), neutral.reindex(names))
 
 
 def frame_row(ax, row):
@@ -4148,12 +4149,14 @@ def study_figure(table, settings):
 
     # What was found, how to read it, and which rows to frame
     finding = study_headline(table)
-    explanation = f"Synthetic patients, seed {settings.seed}; {settings.trials:,} trials each. "
+    explanation = (
+        f"Synthetic patients, not the demo's; seed {settings.seed}, {settings.trials:,} trials. "
+    )
     if descent_has_learned(table):
         framed = never_caught(table)
         explanation += (
-            "Who leaves: random patients, a clinic unlike all others, or atypical patients, who "
-            "look like the other diagnosis. Green: like the target, a model retrained without them."
+            "Who leaves: random patients, a clinic unlike all others, or atypical patients, like "
+            "the other diagnosis. Green: like the target, a model retrained without them."
         )
     else:
         framed = []
@@ -4162,16 +4165,16 @@ def study_figure(table, settings):
     # What the three panels show
     of_clinic = table.forget_accuracy[CLINIC, RETRAIN]
     about_attacks = (
-        "This model or the target? By luck,\n"
-        f"up to {limits_of_chance(table)} of guesses are right.\n"
-        "Caught: an attack does better."
+        "This model or the target? Luck gets\n"
+        f"at most {limits_of_chance(table)} right, by request.\n"
+        "Caught: an attack gets more."
     )
     about_accuracy = (
         "Right predictions for those who left.\n"
         f"Green: within {100 * ON_TARGET:.0f} points of the target,\n"
         f"which gets {of_clinic:.0%} for the clinic."
     )
-    about_time = "Share of the\ntarget's time:\nrange over"
+    about_time = "As a share\nof the target's\ntime."
 
     # The rows: two groups, with an empty row above each for its heading
     # (two different empty names, so that each can be found)
@@ -4959,19 +4962,19 @@ def sequential_finding(summary):
     times = percent_range(time.min(), time.max())
 
     of_shortcuts = summary.index.get_level_values("method").isin(SHORTCUTS)
-    shortcuts = summary[of_shortcuts]
-    checks = shortcuts[["off_target", "measured"]].groupby("method").sum()
-    off = checks[checks.off_target > 0]
-
+    off = summary[of_shortcuts & (summary.off_target > 0)]  # a row per kind and shortcut
+    names = off.index.unique("method")
     if off.empty:
         verdict = "all stay on target"
     elif len(off) == 1:
-        name = "the head" if off.index[0] == HEAD else off.index[0]
-        verdict = (
-            f"{name} is off target in {off.off_target.iloc[0]} of {off.measured.iloc[0]} checks"
-        )
+        kind, name = off.index[0]
+        who = "the head" if name == HEAD else name
+        verdict = f"{who} misses {off.off_target.iloc[0]} of {off.measured.iloc[0]} checks ({kind})"
+    elif len(names) == 1:
+        who = "the head" if names[0] == HEAD else names[0]
+        verdict = f"only {who} goes off target"
     else:
-        verdict = f"{len(off)} of {len(SHORTCUTS)} go off target"
+        verdict = f"{len(names)} of {len(SHORTCUTS)} go off target"
     return f"Shortcuts take {times} of the time; {verdict}"
 
 
@@ -5115,8 +5118,9 @@ def draw_spent(ax, entries, other_shares, n_certified):
 def certificate_figure(ledger, other_shares, settings):
     """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
-        f"{whose_data(settings)}. Noise hides the trace that removed patients leave, up to a "
-        "limit. There a retrain is forced. When that happens leaks the noise: the certificate ends."
+        f"{whose_data(settings)}. Noise hides the trace of removed patients up to a limit; then a "
+        "retrain is forced. Its timing reveals noise, so the certificate ends before the earliest "
+        f"one over {1 + len(other_shares[CLINIC])} noises."
     )
     finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)

@@ -658,8 +658,9 @@ def test_the_figure_of_all_requests(sequence, settings):
     [
         ({}, "all stay on target"),
         ({(mu.CLINIC, mu.NEWTON): 0.01, (mu.CLINIC, mu.RETRAIN): 0.5}, "all stay on target"),
-        ({(mu.CLINIC, mu.NEWTON): 0.0101}, "Newton is off target in 1 of 20 checks"),
-        ({(mu.RANDOM, mu.HEAD): 0.0101}, "the head is off target in 1 of 20 checks"),
+        ({(mu.CLINIC, mu.NEWTON): 0.0101}, "Newton misses 1 of 10 checks (clinic)"),
+        ({(mu.RANDOM, mu.HEAD): 0.0101}, "the head misses 1 of 10 checks (random)"),
+        ({(mu.RANDOM, mu.HEAD): 0.1, (mu.CLINIC, mu.HEAD): 0.1}, "only the head goes off target"),
         ({(mu.RANDOM, mu.SISA): 0.1, (mu.CLINIC, mu.NEWTON): 0.1}, "2 of 3 go off target"),
     ],
 )
