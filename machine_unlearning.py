@@ -4046,11 +4046,8 @@ def study_headline(table):
         return f"All {n_shortcuts} shortcuts to retraining are caught"
     if len(never) == 1:
         times = beside_retraining(table).time.xs(never[0], level="method")
-        cost = percent_range(times.min(), times.max())
-        return (
-            f"Only {never[0]} of {n_shortcuts} shortcuts is never caught, at {cost} of "
-            "retraining's time"
-        )
+        cost = f"{percent_range(times.min(), times.max())} of its target's time"
+        return f"Of {n_shortcuts} shortcuts only {never[0]} is never caught, at {cost}"
     return f"{len(never)} of {n_shortcuts} shortcuts to retraining are never caught"
 
 

@@ -767,7 +767,7 @@ def test_the_headline_counts_the_shortcuts_that_are_never_caught(never):
     headline = mu.study_headline(table)
     if never == [mu.NEWTON]:
         times = 100 * mu.beside_retraining(table).time.xs(mu.NEWTON, level="method")
-        assert headline.startswith("Only Newton of 8 shortcuts is never caught")
+        assert headline.startswith("Of 8 shortcuts only Newton is never caught")
         assert np.allclose(numbers(headline)[1:], [times.min(), times.max()], atol=0.51)
     else:
         assert numbers(headline) == ([len(never), 8] if never else [8])
