@@ -1265,7 +1265,7 @@ def what_ascent_does(comparison):
         return "without a step leaves the model as it was"
     if check_answers(comparison).holds["useful"]:
         times = times_the_gap(results)
-        return f"is {times} times as far from the target"
+        return f"is {times} times as far from the target as deletion"
     verb = "breaks" if breaks_the_model(results) else "harms"
     return f"{verb} the model: {right:.0%} right, not {target:.0%}"
 
@@ -1302,8 +1302,13 @@ def performance_figure(comparison):
         f"{len(others)} other retrains."
     )
     if has_learned(comparison):
-        finding = f"Deletion forgets nothing; gradient ascent {what_ascent_does(comparison)}"
-        place = "inside" if check_answers(comparison).holds["naive"] else "outside"
+        holds = check_answers(comparison).holds
+        does = what_ascent_does(comparison)
+        if holds["useful"]:
+            finding = f"Gradient ascent {does}"
+        else:
+            finding = f"Deletion forgets nothing; gradient ascent {does}"
+        place = "inside" if holds["naive"] else "outside"
         explanation += f" Deletion changes no weight; its gap is {place} the band."
     else:
         finding = NO_VERDICT
