@@ -4167,9 +4167,9 @@ def study_figure(table, settings):
     # What the three panels show
     of_clinic = table.forget_accuracy[CLINIC, RETRAIN]
     about_attacks = (
-        "This model or the target? Luck gets\n"
-        f"at most {limits_of_chance(table)} right, by request.\n"
-        "Caught: an attack gets more."
+        "This model or the target? An attack\n"
+        "guesses. Caught: it does better than\n"
+        f"luck does in {1 - LEVEL:.0%} of cases."
     )
     about_accuracy = (
         "Right predictions for those who left.\n"

@@ -852,12 +852,12 @@ def test_the_figure_of_the_study_shows_its_table():
         assert_allclose([found[0], found[-1]], [times.min(), times.max()], atol=0.51)
         assert tints == [mu.PALEST]
 
-    # How many of how many leave, how near green is, and what chance reaches
+    # How many of how many leave, how near green is, and the level of the test
     for ax in (attack, accuracy):
         headings = " ".join(label.get_text() for label in ax.get_xticklabels())
         assert numbers(headings) == [80, 400, 80, 400, 20, 340]  # a quarter of 80, 320 stay
     assert "within 5 points" in accuracy.get_xlabel()
-    assert numbers(attack.get_xlabel()) == [58, 64]
+    assert numbers(attack.get_xlabel()) == [100 * (1 - mu.LEVEL)]
 
 
 def test_the_limits_of_chance_where_it_has_something_to_guess_from():
