@@ -1308,8 +1308,8 @@ def performance_figure(comparison):
             finding = f"Gradient ascent {does}"
         else:
             finding = f"Deletion forgets nothing; gradient ascent {does}"
-        place = "inside" if holds["naive"] else "outside"
-        explanation += f" Deletion changes no weight; its gap is {place} the band."
+        size = "no larger than theirs" if holds["naive"] else "larger than theirs"
+        explanation += f" Deletion changes no weight; its gap is {size}."
     else:
         finding = NO_VERDICT
 
@@ -1330,9 +1330,10 @@ def performance_figure(comparison):
     forget_panel.set_xlabel(f"right, of the {len(data.asked):,};\ntarget {aim}", loc="left")
 
     # The gap
-    draw_gap_panel(gap_panel, results.gap_to_retrained, others)
-    is_outside = results.gap_to_retrained > others.max()
-    numbers = results.gap_to_retrained.map(points) + np.where(is_outside, "\noutside", "\ninside")
+    gaps = results.gap_to_retrained
+    draw_gap_panel(gap_panel, gaps, others)
+    sides = [gaps < others.min(), gaps > others.max()]  # of the band
+    numbers = gaps.map(points) + np.select(sides, ["\nbelow", "\noutside"], "\ninside")
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
@@ -4971,13 +4972,13 @@ def sequential_finding(summary):
     elif len(off) == 1:
         kind, name = off.index[0]
         who = "the head" if name == HEAD else name
-        verdict = f"{who} misses {off.off_target.iloc[0]} of {off.measured.iloc[0]} checks ({kind})"
+        verdict = f"{who} misses {off.off_target.iloc[0]} of {off.measured.iloc[0]} ({kind})"
     elif len(names) == 1:
         who = "the head" if names[0] == HEAD else names[0]
         verdict = f"only {who} goes off target"
     else:
         verdict = f"{len(names)} of {len(SHORTCUTS)} go off target"
-    return f"Shortcuts take {times} of the time; {verdict}"
+    return f"Shortcuts take {times} of retraining's time; {verdict}"
 
 
 def draw_times(ax, time, names):
@@ -5121,8 +5122,8 @@ def certificate_figure(ledger, other_shares, settings):
     """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
         f"{whose_data(settings)}. Noise hides the trace of removed patients up to a limit; then a "
-        "retrain is forced. Its timing reveals noise, so the certificate ends before the earliest "
-        f"one over {1 + len(other_shares[CLINIC])} noises."
+        "retrain is forced, and its timing reveals noise. Certified: what each of "
+        f"{1 + len(other_shares[CLINIC])} noises hides."
     )
     finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)

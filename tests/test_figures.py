@@ -176,6 +176,13 @@ def test_performance(patients):
         "0.83\noutside", f"10 others\n≤ {others.max():.2f}", "0.83\noutside", "26.63\noutside",
     ]  # fmt: skip
 
+    # A gap on either side of the band, and in it
+    for gap_now, word in ((others.min() / 2, "below"), (others.mean(), "inside")):
+        changed = results.copy()
+        changed.loc[mu.ASCENT, "gap_to_retrained"] = gap_now / 100
+        panel = mu.performance_figure(patients._replace(results=changed)).axes[3]
+        assert panel.texts[3].get_text().endswith(word)
+
     # A slow run
     slow = patients._replace(results=results.assign(seconds=[150.04, 0.5, 0.25, 0.1]))
     time = mu.performance_figure(slow).axes[0]
@@ -200,8 +207,7 @@ def test_what_is_said_follows_from_the_checks(patients, monkeypatch, useful, nai
         assert "breaks" in title(figure)
         assert numbers(title(figure)) == [71, 94]
     words = explanation(figure)
-    assert ("inside the band" in words) == (learned and naive)
-    assert ("outside the band" in words) == (learned and not naive)
+    assert ("no larger" in words, "larger" in words) == (learned and naive, learned)
 
 
 @pytest.mark.parametrize(

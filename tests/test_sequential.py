@@ -658,8 +658,8 @@ def test_the_figure_of_all_requests(sequence, settings):
     [
         ({}, "all stay on target"),
         ({(mu.CLINIC, mu.NEWTON): 0.01, (mu.CLINIC, mu.RETRAIN): 0.5}, "all stay on target"),
-        ({(mu.CLINIC, mu.NEWTON): 0.0101}, "Newton misses 1 of 10 checks (clinic)"),
-        ({(mu.RANDOM, mu.HEAD): 0.0101}, "the head misses 1 of 10 checks (random)"),
+        ({(mu.CLINIC, mu.NEWTON): 0.0101}, "Newton misses 1 of 10 (clinic)"),
+        ({(mu.RANDOM, mu.HEAD): 0.0101}, "the head misses 1 of 10 (random)"),
         ({(mu.RANDOM, mu.HEAD): 0.1, (mu.CLINIC, mu.HEAD): 0.1}, "only the head goes off target"),
         ({(mu.RANDOM, mu.SISA): 0.1, (mu.CLINIC, mu.NEWTON): 0.1}, "2 of 3 go off target"),
     ],
@@ -671,7 +671,7 @@ def test_the_finding_on_the_shortcuts(gaps, expected):
         seconds[mu.CLINIC, name] = time + 0.04
     gaps = {key: [0] * 9 + [gap] for key, gap in gaps.items()}
     finding = mu.sequential_finding(mu.summarise_ledger(ledger_of(gaps, seconds)))
-    assert finding == f"Shortcuts take 3 to 52% of the time; {expected}"
+    assert finding == f"Shortcuts take 3 to 52% of retraining's time; {expected}"
     assert len(finding) <= 80
 
 
