@@ -2466,7 +2466,8 @@ DIAMOND = {  # our example
 
 def set_dose_axis(ax, title, doses, example_dose):
     """A horizontal axis for the dose, up to the largest, our example marked."""
-    seen = doses.dose[doses.dose > 0]  # 0 has no place on a log scale
+    seen = pd.Series([*doses.dose, example_dose])
+    seen = seen[seen > 0]  # 0 has no place on a log scale
     low = 10 ** np.floor(np.log10(seen.min()))  # a power of ten
     ax.set_title(title, pad=ROOM_ABOVE)
     ax.set(xscale="log", xlim=(low, seen.max()))
@@ -4562,10 +4563,7 @@ class CertifiedHead:
 SISA = "SISA"
 HEAD = "Certified Head"
 STRATEGIES = [RETRAIN, SISA, NEWTON_RETRAIN, NEWTON, HEAD]
-SEQUENCES = {
-    RANDOM: "random patients",
-    CLINIC: "patients of one clinic",
-}  # kind of request -> who leaves
+SEQUENCES = {RANDOM: "random patients", CLINIC: "patients of one clinic"}  # who leaves, by kind
 
 
 class Entry(NamedTuple):
@@ -4969,15 +4967,14 @@ def sequential_finding(summary):
     names = off.index.unique("method")
     if off.empty:
         verdict = "all stay on target"
-    elif len(off) == 1:
-        kind, name = off.index[0]
-        who = "the head" if name == HEAD else name
-        verdict = f"{who} misses {off.off_target.iloc[0]} of {off.measured.iloc[0]} ({kind})"
-    elif len(names) == 1:
+    elif len(names) > 1:
+        verdict = f"{len(names)} of {len(SHORTCUTS)} go off target"
+    else:
         who = "the head" if names[0] == HEAD else names[0]
         verdict = f"only {who} goes off target"
-    else:
-        verdict = f"{len(names)} of {len(SHORTCUTS)} go off target"
+        if len(off) == 1:  # on one kind of request: room to say how often
+            kind = off.index[0][0]
+            verdict = f"{who} misses {off.off_target.iloc[0]} of {off.measured.iloc[0]} ({kind})"
     return f"Shortcuts take {times} of retraining's time; {verdict}"
 
 

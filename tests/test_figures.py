@@ -2,6 +2,7 @@
 
 import copy
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 
 import matplotlib as mpl
@@ -416,6 +417,15 @@ def test_a_sweep_of_other_settings_can_be_read(swept):
         comparison = compared(**given)
         doses = mu.try_doses(comparison, comparison.settings)
         assert_readable(mu.sweep_figure(doses, swept[1], comparison))
+
+
+@pytest.mark.parametrize("epochs", [1, 1000])
+def test_our_example_is_on_the_map_of_doses(swept, epochs):
+    doses, accuracies, comparison = swept
+    changed = comparison._replace(settings=replace(comparison.settings, unlearn_epochs=epochs))
+    for ax in mu.sweep_figure(doses, accuracies, changed).axes[:2]:
+        left, right = ax.get_xlim()
+        assert left <= epochs * 0.7 <= right
 
 
 # ---- The film -----------------------------------------------------------------------------------

@@ -604,8 +604,8 @@ def panels_of(figure):
 
 def marks_of(ax, label):
     """Where the marks of a label stand: (n, 2)."""
-    marks = [each.get_offsets() for each in ax.collections if each.get_label() == label]
-    return np.ma.getdata(np.concatenate(marks)) if marks else np.empty((0, 2))
+    marks = [each for each in ax.collections if each.get_label() == label]
+    return np.ma.getdata(marks[0].get_offsets())
 
 
 def with_a_far_gap(ledger, kind, name):
@@ -642,7 +642,7 @@ def test_the_figure_of_all_requests(sequence, settings):
     columns = sorted({x for _, x in words})
     for row, name in enumerate(names):
         for column, kind in enumerate(mu.SEQUENCES):
-            cell = words.get((row + 0.5, columns[column]))
+            cell = words[row + 0.5, columns[column]]
             part = summary.loc[kind, name]
             if name in mu.TRAINING:
                 assert numbers(cell) == []
@@ -703,11 +703,11 @@ def test_the_figure_of_the_certificate(sequence, settings):
 
         # Marks at the limit where retrains were forced
         marks = marks_of(ax, "retrain forced")
-        assert_allclose(marks, [(request, 1) for request in forced] or np.empty((0, 2)))
+        assert [tuple(mark) for mark in marks] == [(request, 1) for request in forced]
         of_others = marks_of(ax, "first retrain, other noises")
         n_requests = len(head)
         first = [len(shares) for shares in other_shares[kind] if len(shares) <= n_requests]
-        assert_allclose(of_others, [(request, 1) for request in first] or np.empty((0, 2)))
+        assert [tuple(mark) for mark in of_others] == [(request, 1) for request in first]
         assert list(ax.get_yticks()) == [0, 0.5, 1]
 
         # What is not certified is red: from the first request at which some noise forces a retrain
