@@ -1300,9 +1300,10 @@ def performance_figure(comparison):
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
 
     # What was found, and how to read it
+    class_0, class_1 = data.classes
     explanation = (
-        f"{example(comparison)}. The target, dashed: a model retrained without them; green band: "
-        f"{len(others)} other retrains."
+        f"{example(comparison)}; predicted is {class_0} or {class_1}. The target, dashed: a model "
+        f"retrained without them; green band: {len(others)} other retrains."
     )
     if has_learned(comparison):
         holds = check_answers(comparison).holds
@@ -1315,7 +1316,7 @@ def performance_figure(comparison):
         finding = NO_VERDICT
 
     widths = [1, 1, 1, 1.3]
-    fig, axes = new_figure(4.5, finding, explanation, 1, 4, sharey=True, width_ratios=widths)
+    fig, axes = new_figure(4.7, finding, explanation, 1, 4, sharey=True, width_ratios=widths)
     time_panel, test_panel, forget_panel, gap_panel = axes
 
     # Time, for which there is no target
@@ -1338,10 +1339,11 @@ def performance_figure(comparison):
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
-    gap_panel.set_xlabel("in percentage points,\neach tick 10 times more", loc="left")
+    words = "mean difference of\nprobabilities, in points;\neach tick 10 times more"
+    gap_panel.set_xlabel(words, loc="left")
 
     # What each model is, below its name
-    meanings = ["before the request", "the target", "the same model", "raises their loss"]
+    meanings = ["before the request", "the target", "same as the original", "raises their loss"]
     names = [f"{name}\n{meaning}" for name, meaning in zip(results.index, meanings)]
     time_panel.set_yticks(range(len(names)), names, linespacing=1.3)
     time_panel.figure.align_xlabels()
@@ -2520,9 +2522,10 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     if example_dose > 0:
         mark_above(ax, example_dose, "our example", INK)
     at_largest_dose = doses.loc[doses.dose.idxmax()]
+    whom = in_lines(the_asked(comparison.data), 1)
     name_lines(ax, [
         LineName(at_largest_dose.test_accuracy, "test set", INK),
-        LineName(at_largest_dose.forget_accuracy, the_asked(comparison.data), RED),
+        LineName(at_largest_dose.forget_accuracy, whom, RED),
     ])  # fmt: skip
 
 
@@ -2545,12 +2548,12 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
     for label, name in zip(ax.get_xticklabels(), names):
         label.set_color(COLORS[name])
     ax.tick_params(axis="x", length=0)
-    ax.set_title(f"Our dose with\n{len(accuracies)} other seeds")
+    words = f"Accuracy on {the_asked(comparison.data)} with {len(accuracies)} other seeds"
+    ax.set_title(in_lines(words, 2.2, 13, "bold"))
 
     # The lines of the panel at the left go on
     ax.axhline(of_ours[RETRAIN], **TARGET_LINE, zorder=0)
     set_percent_axis(ax)
-    ax.tick_params(axis="y", labelleft=False)
     name_lines(ax, [
         LineName(of_ours[RETRAIN], "the target", GREEN),
         LineName(0.5, "coin toss", INK),
@@ -3063,7 +3066,7 @@ REQUESTS = {  # kind -> who asks
 KINDS = list(REQUESTS)  # the position of a kind is part of the seed of its random numbers
 
 # To scale age (years) and glucose (mg/dL). A scaler fitted on the patients would remember those who
-# leave. Constants remember nobody; any that are near the means and the deviations do
+# leave. Constants remember nobody, and need only be near the means and the deviations
 MEANS = np.array([47.5, 125])
 DEVIATIONS = np.array([13.3, 30.7])
 
@@ -3156,7 +3159,8 @@ def make_request(kind, settings):
     forget = draw_leavers(kind, settings.forget, rng)
     test = standardised(make_patients(1000, rng))
 
-    # As many stay, whoever asks: with the atypical, who are fewer, the hospital trains on fewer
+    # The retain set has the same size for every kind of request. Only a quarter as many atypical
+    # patients leave, so there the training set, which is leavers and retain set, is smaller
     retain = standardised(make_patients(n_train - settings.forget, rng))
     return RequestRows(forget, retain, test)
 
@@ -3386,16 +3390,20 @@ def move_downhill(model, rows, g, H):
 def to_canonical_form(model):
     """Round the weights of a model at an optimum and make its W2 positive; in place.
 
-    Two networks at the same optimum are the same function, but not yet the same numbers. Newton's
-    method stops about 1e-14 away from the optimum. Rounding to 10 decimals hides that, except in a
-    few of 10,000 weights: those so close to half-way between two rounded values that one network's
-    is rounded up, the other's down. And with tanh, all weights of a hidden unit can change their
-    signs without effect, so its weight in W2 is made positive. What is left is the order of the
-    units. It says nothing where all are copies of one.
+    This is for a reader who compares the weights of two networks to the last decimal; the attacks
+    below read only 4 decimals and do not need it. Two networks at the same optimum are the same
+    function, but not yet the same numbers:
 
-    The attacks below read only 4 decimals and do not need this. It is for a reader who compares the
-    weights to the last decimal. It favours nobody, since retrained models get the same treatment.
-    In 90 runs it moved no logit by more than 2e-9, and changed no prediction.
+    1. Newton's method stops about 1e-14 away from the optimum. So the weights are rounded to 10
+       decimals. After that, a few weights in 10,000 still differ, by 1e-10: they are so close to
+       half-way between two rounded values that one is rounded up and the other down.
+    2. With tanh, all weights of a hidden unit can change their signs without effect. So its weight
+       in W2 is made positive.
+    3. The units can change places. Their order is left as it is; where all units are copies of one,
+       it makes no difference.
+
+    Retrained models get the same treatment. In 90 runs it moved no logit by more than 2e-9, and
+    changed no prediction.
     """
     model.weights_ = np.round(model.weights_, 10)
 
@@ -3452,14 +3460,16 @@ def influence_function(request, rng):
     """A single Newton step on the retain set, with a Hessian from before the request.
 
     It estimates where retraining would end. L is the objective of all N rows, and w its optimum,
-    where the request starts. m rows leave, so L = ((N - m) L_retain + m L_forget) / N, hence
+    where the request starts. m rows leave:
 
-        L_retain = L + eps (L - L_forget)        with eps = m / (N - m)
+        N L = (N - m) L_retain + m L_forget
+        L_retain = L + eps (L - L_forget)        with eps = m / (N - m): the same, for L_retain
 
-    Let eps grow from 0 to this value. The optimum moves so that the gradient of the right side
-    stays 0: grad L + eps grad(L - L_forget) = 0. Differentiated at eps = 0, where grad L = 0,
+    Now let eps be a variable that grows from 0, where nobody has left, to this value. w(eps), the
+    optimum on the way, is where grad L + eps grad(L - L_forget) = 0. Differentiate with respect to
+    eps, and set eps = 0, where grad L = 0:
 
-        H dw/deps - grad L_forget = 0        with H the Hessian of L at w
+        H dw/deps - grad L_forget = 0            with H the Hessian of L at w
 
     The influence function assumes that this rate, dw/deps = H^-1 grad L_forget, stays the same all
     the way. Then w moves by eps H^-1 grad L_forget. By the first formula, eps grad L_forget is
@@ -3540,8 +3550,8 @@ READS = {  # the rows that a method needs
     NEWTON: "retain",
 }
 
-# Each optimiser goes by the name of its retraining, the target. It trains an original in this way,
-# and these methods answer with it. All methods but the two retrainings are shortcuts
+# By the name of its retraining, the target: how each optimiser trains an original, and the methods
+# that use it. All methods but the two retrainings are shortcuts
 TRAINING = {RETRAIN: train_by_descent, NEWTON_RETRAIN: train_by_newton}
 ANSWERS_OF = {RETRAIN: BY_DESCENT, NEWTON_RETRAIN: BY_NEWTON}
 
@@ -3731,22 +3741,24 @@ def best_directions(X, labels):
     n_trials = X.shape[1]
     v = labels @ (X[0] - X[1]) / n_trials  # (L, k)  a difference of means for each labelling
 
-    # Each labelling has its own C. But all have the same S, the covariance of the models of both
-    # kinds, and S^-1 v is the same direction as C^-1 v. The kinds are equally frequent, so their
-    # means lie at v/2 and -v/2, and S = C + v v^T / 4. Apply this to the direction C^-1 v:
+    # Each labelling has its own C. One matrix serves them all, by two facts:
     #
-    #     S C^-1 v = v + v (v^T C^-1 v) / 4 = (1 + v^T C^-1 v / 4) v
+    # A. For any number t >= 0, (C + t v v^T)^-1 v is the same direction as C^-1 v:
     #
-    # So C^-1 v is S^-1 v times the bracket, a positive number.
+    #        (C + t v v^T) C^-1 v = v + t v (v^T C^-1 v) = (1 + t v^T C^-1 v) v
     #
-    # From few models S is not precise. So ledoit_wolf returns not S but (1 - a) S + a c I, where c
-    # is the mean variance, and a, from 0 to 1, depends on how imprecise S is (Ledoit & Wolf,
-    # J. Multivariate Analysis 88, 2004). With S = C + v v^T / 4, this is
+    #    so C^-1 v is (C + t v v^T)^-1 v times the last bracket, a positive number.
+    #
+    # B. S, the covariance of the models of both kinds together, is the same for all labellings. The
+    #    kinds are equally frequent, so their means lie at v/2 and -v/2, and S = C + v v^T / 4.
+    #
+    # So S^-1 v is the direction: fact A, with t = 1/4. But from few models S is not precise. So
+    # ledoit_wolf returns (1 - a) S + a c I, where c is the mean variance, and a, from 0 to 1,
+    # depends on how imprecise S is (Ledoit & Wolf, J. Multivariate Analysis 88, 2004). That is
     #
     #     [(1 - a) C + a c I] + (1 - a) / 4 v v^T
     #
-    # The square bracket is C, shrunk in the same way. To it, a multiple of v v^T is added as above,
-    # only with (1 - a) / 4 instead of 1 / 4. So the direction is that of the shrunk C
+    # so the direction is that of the square bracket, C shrunk in the same way: fact A again
     all_models = np.concatenate(X)  # (2 T, k)
     shrunk = ledoit_wolf(all_models, assume_centered=True)[0]  # (k, k)
     shrunk += 1e-9 * np.eye(len(shrunk))  # invertible even where nothing varies
@@ -3799,7 +3811,7 @@ def judge(accuracies):
 
     p is the share of all labellings with which the attack is at least as accurate as with the
     truth, the truth included. p <= 0.01 means at most 2 of 200: the truth itself and one lie. So a
-    model is caught if the attack does better with the truth than with every lie but the best one.
+    method is caught if the attack does better with the truth than with every lie but the best one.
     """
     by_labelling = accuracies.mean(axis=1)  # (L,)
     by_labelling = by_labelling.round(12)  # what is equal but for rounding is equal
@@ -3808,9 +3820,10 @@ def judge(accuracies):
 
     p = np.mean(by_labelling >= with_truth)
 
-    # p <= LEVEL allows 2 of 200: the truth and the best lie. So the truth must beat the second best
+    # p <= LEVEL allows n_allowed labellings, 2 of 200: the truth and the best lie. So the truth
+    # must beat the next lie, the second best
     n_allowed = int(LEVEL * len(by_labelling))
-    limit = with_lies[-n_allowed]
+    limit = with_lies[-n_allowed]  # the n_allowed-th best lie
     return Verdict(accuracies[0], limit, p)
 
 
@@ -4182,9 +4195,9 @@ def study_figure(table, settings):
         framed = never_caught(table)
         of_clinic = table.forget_accuracy[CLINIC, RETRAIN]
         explanation += (
-            f"Caught (at the {LEVEL:.0%} level): an attack can tell a model from its target, "
-            "retrained without those who left. Of a clinic unlike all others, the target gets "
-            f"{of_clinic:.0%} right."
+            "Caught: an attack can tell a model from one retrained without those who left, its "
+            f"target (at the {LEVEL:.0%} level). The target gets {of_clinic:.0%} of a clinic "
+            "right: it is unlike all others."
         )
     else:
         framed = []
@@ -4244,7 +4257,7 @@ time      relative to that retraining (both: on the worst of the requests)
 
 
 def starred(accuracies, p):
-    """Accuracies of an attack in percent, with a star where p says that the model is caught."""
+    """Accuracies of an attack in percent, with a star where p says that the method is caught."""
     star = np.where(p <= LEVEL, "*", " ")
     return (100 * accuracies).map("{:.0f}".format) + star
 
@@ -4369,9 +4382,11 @@ class Sisa:
     def __init__(self, rows, settings, rng):
         """Train on rows; the shards are drawn at random."""
         self.rows = rows
-        # A row of slice k is in stages k + 1 to SLICES, on average in (SLICES + 1) / 2 of them. The
-        # epochs per stage make up for that: it is seen as often as it would be without slices
-        self.stage_epochs = round(2 * settings.epochs / (self.SLICES + 1))
+        # The first slice is trained on in all SLICES stages, the last slice in one: on average, a
+        # row is trained on in (SLICES + 1) / 2 stages. With the epochs divided by that, it is seen
+        # as often as it would be without slices
+        mean_stages = (self.SLICES + 1) / 2
+        self.stage_epochs = round(settings.epochs / mean_stages)
 
         self.shards = []
         order = rng.permutation(len(rows.y))
@@ -4443,13 +4458,12 @@ class CertifiedHead:
 
     1. One version is seen, not two: they have the same noise, and in their difference it cancels.
     2. Nobody leaves because of what an earlier version has shown.
-    3. The noise does not decide when to retrain. Here it does: spent is computed from w, and w
-       depends on b. Whoever sees a head that was not retrained knows that b is none of the noises
-       that would have forced a retrain by now. The proof assumes that no noise can be ruled out, so
-       the promise holds only while practically no noise would have forced a retrain. With seed 42,
-       over 1,600 noises, the clinic's first retrain is forced at about request 45 to 58: the
-       promise ends at about 45, at the latest. A remedy is to fix the retrains before the noise is
-       drawn.
+    3. The noise does not decide when to retrain. Here it does: spent is computed from w, and w from
+       b. So whoever sees that no retrain has happened yet learns something about b: it is none of
+       the noises that would have forced one by now. The proof assumes that no noise is ruled out.
+       So the promise ends where the first noise forces a retrain. With seed 42 and 1,600 noises,
+       that is between requests 45 and 58 of the clinic: nothing is promised from 45 on. A remedy is
+       to fix the times of retraining before the noise is drawn.
     """
 
     EPSILON = 1.0
@@ -4513,11 +4527,11 @@ class CertifiedHead:
 
         leavers and remaining are Rows.
         """
-        # The gradient is a sum over rows, LAMBDA w of the penalty included. So at w, with the
-        # trace T = gradient(all rows) + b of earlier removals and g = -gradient(leavers),
-        #     gradient(remaining) + b = T + g
-        # The step cancels g, nearly: what is left of g is the trace of this removal. T stays, so
-        # the traces add up
+        # The gradient is a sum over rows: of the penalty, LAMBDA n w, each row has LAMBDA w. The
+        # traces of earlier removals add up to gradient(leavers and remaining) + b. So
+        #     gradient(remaining) + b = earlier traces + g        with g = -gradient(leavers)
+        # The step is made to cancel g, not the earlier traces. It does so only nearly: what it
+        # leaves of g is the trace of this removal, and is added to theirs
         V = self.signed_features(remaining)
         g = -self.gradient(self.signed_features(leavers))
         step = -np.linalg.solve(self.hessian(V), g)
@@ -4535,15 +4549,19 @@ class CertifiedHead:
     def largest_trace(self, V, step):
         """The norm of the trace that a Newton step (h,) leaves, at most; V (n, h): those who stay.
 
-        Along the step the gradient changes by (mean Hessian along the step) step. The step was made
-        to change it by (Hessian at w) step = -g. The trace is the difference of the two. Only
-        p (1 - p) of each row makes the Hessian change: D is diagonal, with each row's mean change.
+        The step was made to change the gradient by H step, with H the Hessian at w. In truth it
+        changes it by (mean of the Hessians along the step) step, and the trace is the difference.
+        The Hessian is V.T diag(p (1 - p)) V and a constant. So, with D the diagonal matrix of
 
-            trace = (mean Hessian - Hessian at w) step = V.T D V step
-            |D| = largest entry <= GAMMA max |x.step| <= GAMMA |step|        since |x| <= 1
+            mean of p (1 - p) along the step - p (1 - p) at w        for each row
+
+        of which none is larger than GAMMA |x.step|, since GAMMA is the steepest slope of p (1 - p):
+
+            trace = V.T D V step
+            |D| <= GAMMA max |x.step| <= GAMMA |step|                since |x| <= 1
             |trace| <= |V| |D| |V step| <= GAMMA |V| |step| |V step|
 
-        The norm of a matrix is its largest singular value.
+        The norm of a matrix is its largest singular value; of D, its largest entry.
         The trace is even at most half of that, as the changes begin at 0 and grow along the step.
         The paper does not use this, and neither do we.
         """
@@ -4734,8 +4752,8 @@ def check_certificate(ledger, other_shares, kind):
 # Here somebody holds two, from before and after a removal, and computes who has left. Both have the
 # same noise, so it cancels in their difference. Bertran et al., NeurIPS 2024, arXiv 2405.20272.
 #
-# The observer has public rows, of other people than the hospital's. For each patient who remains in
-# the hospital there is one of the same kind: like the leavers, or like all others. The guess to
+# The observer has public rows, of other people than the hospital's, but as many as it has patients
+# left: people like the leavers who are still to come, and people like those who stay. The guess to
 # compare with sees people like the leavers, but no head.
 #
 # Two things defeat this observer: publishing only one version, or drawing new noise for each. But
@@ -4805,8 +4823,8 @@ def guess_leavers(similar, n_leavers, rng):
 
     A single leaver is guessed to be average. That has the smallest mean squared error, though not
     always the smallest median error, which the page reports. For several leavers, as many similar
-    people are drawn. Each is then matched with the leaver it fits best, which gives smaller errors
-    than repeating the average.
+    people are drawn, for observe to match with the leavers they fit best. That gives smaller errors
+    than to repeat the average.
     """
     positions = rng.choice(len(similar.y), n_leavers, replace=False)
     drawn = similar.at(positions)
@@ -4825,8 +4843,8 @@ def matched(rows, leavers):
     return rows.at(pairs[1])
 
 
-# Columns of what the observer achieves; a diagnosis is 1 if diabetic. That of a guess is nowhere
-# shown, since an average of people has none
+# Columns of what the observer achieves; a diagnosis is 1 if diabetic. That of a guess is not shown:
+# the average person, who is the guess for a single leaver, has none
 OBSERVED = [
     "age", "glucose", "diagnosis",
     "found_age", "found_glucose", "found_diagnosis",
@@ -5010,7 +5028,7 @@ def draw_times(ax, time, names):
 def target_column(names):
     """What each strategy is compared with."""
     neutral = np.full(len(names), 0.5)
-    return Column("its own\ntarget", [ITS_TARGET[name] for name in names], neutral)
+    return Column("a model of\nits own kind", [ITS_TARGET[name] for name in names], neutral)
 
 
 def off_target_column(heading, summary, names):
@@ -5038,16 +5056,20 @@ def sequential_figure(summary, settings):
         "every fourth. Off: predictions for those who have asked differ from the target's by more "
         "than 1 percentage point on average."
     )
-    fig, axes = new_figure(5.2, finding, explanation, 1, 2, width_ratios=[1, 1.9])
+    widths = [1, 0.65, 1.3]
+    fig, axes = new_figure(5.2, finding, explanation, 1, 3, width_ratios=widths)
 
     draw_times(axes[0], mean_time(summary), names)
     axes[0].set_title("Time for all requests", pad=10)
 
-    columns = [target_column(names)]
+    draw_grid(axes[1], [], [target_column(names)], VERDICTS)
+    axes[1].set_title("Its target", pad=10)
+
+    columns = []
     for kind, who in SEQUENCES.items():
         columns.append(off_target_column(in_lines(who, 1.2), summary.loc[kind], names))
-    draw_grid(axes[1], [], columns, VERDICTS)
-    axes[1].set_title("How often off target", pad=10)
+    draw_grid(axes[2], [], columns, VERDICTS)
+    axes[2].set_title("How often off target", pad=10)
     return fig
 
 
@@ -5083,8 +5105,8 @@ def draw_spent(ax, entries, other_shares, n_certified):
     start = pd.DataFrame(0.0, index=[0], columns=columns)
     by_asked = pd.concat([start, entries.set_index("asked")[columns]])
 
-    # A curve from each retrain, after which nothing is spent again, to the next; pale after the
-    # first, since the certificate has ended
+    # A retrain sets spent back to 0. So there is a curve for each stretch between two retrains; all
+    # but the first are pale, because the first retrain ends the certificate
     n_retrains = by_asked.retrained.cumsum()
     parts = [part for _, part in by_asked.groupby(n_retrains)]
     opacities = [1] + [0.4] * (len(parts) - 1)
@@ -5097,7 +5119,7 @@ def draw_spent(ax, entries, other_shares, n_certified):
     for shares in other_shares:
         ax.plot(shares, **thin)
 
-    # Retrains, where the next removal would have crossed the limit
+    # Retrains, at the requests whose removal would have crossed the limit
     forced = by_asked.index[by_asked.retrained == 1]
     triangle = {"marker": "v", "color": RED, "clip_on": False, "s": 90, "zorder": 3}
     ax.scatter(forced, np.ones(len(forced)), **triangle)
@@ -5124,9 +5146,9 @@ def name_curves(ax, entries, other_shares):
     last = entries.iloc[-1]
     of_others = [shares[-1] for shares in other_shares]
     name_lines(ax, [
-        LineName(max(of_others), f"with {len(other_shares)}\nother noises", PURPLE),
-        LineName(last.spent / last.allowed, "trace, at worst", PURPLE),
-        LineName(last.residual / last.allowed, "trace,\nmeasured", GREY),
+        LineName(max(of_others), f"{len(other_shares)} other noises", PURPLE),
+        LineName(last.spent / last.allowed, "upper bound", PURPLE),
+        LineName(last.residual / last.allowed, "measured", GREY),
     ])  # fmt: skip
 
 
@@ -5134,9 +5156,9 @@ def name_curves(ax, entries, other_shares):
 def certificate_figure(ledger, other_shares, settings):
     """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
-        f"{whose_data(settings)}. Noise hides the traces of those who leave, up to a limit; then a "
-        "retrain is forced. When that happens depends on the noise and gives it away: red, from "
-        f"the first of {1 + len(other_shares[CLINIC])} noises."
+        f"{whose_data(settings)}. Each removal leaves a trace, hidden by noise. At a limit, the "
+        "model must be retrained, and when that happens reveals noise: not certified from the "
+        f"earliest of {1 + len(other_shares[CLINIC])} noises on."
     )
     finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
