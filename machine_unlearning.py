@@ -1300,10 +1300,10 @@ def performance_figure(comparison):
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
 
     # What was found, and how to read it
-    class_0, class_1 = data.classes
+    class_1 = data.classes[1]
     explanation = (
-        f"{example(comparison)}; predicted is {class_0} or {class_1}. The target, dashed: a model "
-        f"retrained without them; green band: {len(others)} other retrains."
+        f"{example(comparison)}. The target, dashed: a model retrained without them. Gap: the mean "
+        f"difference from its probabilities of {class_1}, in points."
     )
     if has_learned(comparison):
         holds = check_answers(comparison).holds
@@ -1315,8 +1315,8 @@ def performance_figure(comparison):
     else:
         finding = NO_VERDICT
 
-    widths = [1, 1, 1, 1.3]
-    fig, axes = new_figure(4.7, finding, explanation, 1, 4, sharey=True, width_ratios=widths)
+    widths = [0.8, 1, 1, 1.7]
+    fig, axes = new_figure(4.5, finding, explanation, 1, 4, sharey=True, width_ratios=widths)
     time_panel, test_panel, forget_panel, gap_panel = axes
 
     # Time, for which there is no target
@@ -1339,11 +1339,11 @@ def performance_figure(comparison):
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
-    words = "mean difference of\nprobabilities, in points;\neach tick 10 times more"
+    words = f"green: {len(others)} other retrains;\neach tick 10 times more"
     gap_panel.set_xlabel(words, loc="left")
 
     # What each model is, below its name
-    meanings = ["before the request", "the target", "same as the original", "raises their loss"]
+    meanings = ["before the request", "the target", "the same weights", "raises their loss"]
     names = [f"{name}\n{meaning}" for name, meaning in zip(results.index, meanings)]
     time_panel.set_yticks(range(len(names)), names, linespacing=1.3)
     time_panel.figure.align_xlabels()
@@ -2411,11 +2411,11 @@ def name_lines(ax, names):
         ax.text(1.08, placed, name.words, color=name.color, va="center", **look)
 
 
-def mark_above(ax, x, words, color):
+def mark_above(ax, x, words, color, ha="center"):
     """A vertical line through a panel, and its name above, where the title has left room."""
     ax.axvline(x, color=color, linewidth=1.2, zorder=0)
     above = ax.get_xaxis_transform()  # x in data, y in heights of the panel
-    ax.text(x, 1.03, words, color=color, ha="center", va="bottom", transform=above)
+    ax.text(x, 1.03, words, color=color, ha=ha, va="bottom", transform=above)
 
 
 ROOM_ABOVE = 24  # points between a panel and its title: for the name of a mark
@@ -2489,6 +2489,22 @@ def set_dose_axis(ax, title, doses, example_dose):
     ax.xaxis.set_minor_locator(NullLocator())
 
 
+def mark_doses(ax, doses, comparison):
+    """Mark our example's dose, and the best one, if it is better than doing nothing."""
+    settings = comparison.settings
+    marks = {}
+    example_dose = settings.unlearn_epochs * settings.multiplier
+    if example_dose > 0:
+        marks[example_dose] = "our example"
+    if doses.gap_to_retrained.min() < comparison.results.gap_to_retrained[NAIVE]:
+        best_dose = doses.dose[doses.gap_to_retrained.idxmin()]
+        marks[best_dose] = f"best: {best_dose:g}"
+
+    # Of two names, one ends at its line, and the other starts there
+    for dose, side in zip(sorted(marks), ("right", "left")):
+        mark_above(ax, dose, marks[dose], INK, side)
+
+
 def draw_gap_over_dose(ax, doses, comparison):
     """The gap in points of probability, beside other retrains and doing nothing."""
     settings = comparison.settings
@@ -2500,9 +2516,7 @@ def draw_gap_over_dose(ax, doses, comparison):
     ax.scatter(doses.dose, gaps, color=RED, s=24, clip_on=False)
     ax.scatter(example_dose, as_drawn(comparison.results.gap_to_retrained[ASCENT]), **DIAMOND)
     set_dose_axis(ax, "Gap to the target", doses, example_dose)
-    if doses.gap_to_retrained.min() < comparison.results.gap_to_retrained[NAIVE]:
-        closest = doses.dose[doses.gap_to_retrained.idxmin()]
-        mark_above(ax, closest, f"closest: {closest:g}", INK)
+    mark_doses(ax, doses, comparison)
     name_lines(ax, [*names, LineName(gap_at_largest_dose, "gradient ascent", RED)])
 
 
@@ -2519,8 +2533,7 @@ def draw_accuracy_over_dose(ax, doses, comparison):
 
     set_percent_axis(ax)
     set_dose_axis(ax, "Accuracy after ascent", doses, example_dose)
-    if example_dose > 0:
-        mark_above(ax, example_dose, "our example", INK)
+    mark_doses(ax, doses, comparison)
     at_largest_dose = doses.loc[doses.dose.idxmax()]
     whom = in_lines(the_asked(comparison.data), 1)
     name_lines(ax, [
@@ -4195,9 +4208,9 @@ def study_figure(table, settings):
         framed = never_caught(table)
         of_clinic = table.forget_accuracy[CLINIC, RETRAIN]
         explanation += (
-            "Caught: an attack can tell a model from one retrained without those who left, its "
-            f"target (at the {LEVEL:.0%} level). The target gets {of_clinic:.0%} of a clinic "
-            "right: it is unlike all others."
+            "Caught: an attack can tell a model from its target, retrained without those who left "
+            f"(at the {LEVEL:.0%} level). Nobody who stays is like the clinic's patients: "
+            f"{of_clinic:.0%} is on target there."
         )
     else:
         framed = []
@@ -5092,9 +5105,10 @@ def certificate_finding(ledger, other_shares):
 
 
 def draw_spent(ax, entries, other_shares, n_certified):
-    """What is spent, and the trace that is measured, in shares of the limit.
+    """What is spent, and the traces that are measured, in shares of the limit.
 
-    entries are the head's in the ledger; other_shares is what try_other_noise returns.
+    entries are the head's in the ledger; other_shares is what try_other_noise returns. Returns the
+    names of the curves.
     """
     n_removals = len(entries)
     limit = entries.allowed.iloc[0]
@@ -5105,29 +5119,20 @@ def draw_spent(ax, entries, other_shares, n_certified):
     start = pd.DataFrame(0.0, index=[0], columns=columns)
     by_asked = pd.concat([start, entries.set_index("asked")[columns]])
 
-    # A retrain sets spent back to 0. So there is a curve for each stretch between two retrains; all
-    # but the first are pale, because the first retrain ends the certificate
-    n_retrains = by_asked.retrained.cumsum()
-    parts = [part for _, part in by_asked.groupby(n_retrains)]
-    opacities = [1] + [0.4] * (len(parts) - 1)
-    for part, alpha in zip(parts, opacities):
-        look = {"linewidth": 2.5, "alpha": alpha}
-        ax.plot(part.spent / limit, color=PURPLE, **look)
+    # Until the first retrain, with which the certificate ends
+    shares = by_asked[by_asked.retrained.cumsum() == 0] / limit
+    ax.plot(shares.spent, color=PURPLE, linewidth=2.5)
+    ax.plot(shares.residual, color=GREY, linewidth=2)  # what removals really leave
 
     # With other noise, until its first retrain is forced
     thin = {"color": PURPLE, "linewidth": 0.8, "alpha": 0.4, "zorder": 1}
-    for shares in other_shares:
-        ax.plot(shares, **thin)
+    for other in other_shares:
+        ax.plot(other, **thin)
 
     # Retrains, at the requests whose removal would have crossed the limit
     forced = by_asked.index[by_asked.retrained == 1]
     triangle = {"marker": "v", "color": RED, "clip_on": False, "s": 90, "zorder": 3}
     ax.scatter(forced, np.ones(len(forced)), **triangle)
-
-    # What a removal really leaves
-    for part, alpha in zip(parts, opacities):
-        look = {"linewidth": 2, "alpha": alpha}
-        ax.plot(part.residual / limit, color=GREY, **look)
 
     # Above the panel: how far the certificate reaches, in words where there is room for them
     above = ax.get_xaxis_transform()  # x in data, y in heights of the panel
@@ -5140,25 +5145,23 @@ def draw_spent(ax, entries, other_shares, n_certified):
         ax.axvspan(n_certified, n_removals, color=RED_TINT, zorder=0, linewidth=0)
         ax.text(n_removals, s="not certified", color=RED, ha="right", **bold)
 
-
-def name_curves(ax, entries, other_shares):
-    """Name the curves of draw_spent where they end."""
-    last = entries.iloc[-1]
-    of_others = [shares[-1] for shares in other_shares]
-    name_lines(ax, [
-        LineName(max(of_others), f"{len(other_shares)} other noises", PURPLE),
-        LineName(last.spent / last.allowed, "upper bound", PURPLE),
-        LineName(last.residual / last.allowed, "measured", GREY),
-    ])  # fmt: skip
+    # The names of the curves, where they end
+    last = shares.iloc[-1]
+    highest = max(other[-1] for other in other_shares)
+    return [
+        LineName(highest, f"{len(other_shares)} other noises", PURPLE),
+        LineName(last.spent, "upper bound", PURPLE),
+        LineName(last.residual, "measured", GREY),
+    ]
 
 
 @in_our_style()
 def certificate_figure(ledger, other_shares, settings):
     """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
-        f"{whose_data(settings)}. Each removal leaves a trace, hidden by noise. At a limit, the "
-        "model must be retrained, and when that happens reveals noise: not certified from the "
-        f"earliest of {1 + len(other_shares[CLINIC])} noises on."
+        f"{whose_data(settings)}. Removals leave traces, which noise hides up to a limit; then a "
+        "retrain is forced. Its timing reveals noise: certified until any of "
+        f"{1 + len(other_shares[CLINIC])} noises forces one."
     )
     finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
@@ -5166,7 +5169,7 @@ def certificate_figure(ledger, other_shares, settings):
     for kind, ax in zip(SEQUENCES, axes):
         entries = ledger[(ledger.request == kind) & (ledger.method == HEAD)]
         certificate = check_certificate(ledger, other_shares, kind)
-        draw_spent(ax, entries, other_shares[kind], certificate.n_certified)
+        names = draw_spent(ax, entries, other_shares[kind], certificate.n_certified)
         n_forced = how_many(len(certificate.forced), "forced retrain")
         mark = " ▼" if certificate.forced else ""
         ax.set_title(f"{kind.capitalize()}: {n_forced}{mark}", pad=ROOM_ABOVE)
@@ -5178,7 +5181,7 @@ def certificate_figure(ledger, other_shares, settings):
             [0, 0.5, 1], ["no trace", "half of it", "limit: the\nmost that noise\ncan hide"]
         )
         if kind == RANDOM:
-            name_curves(ax, entries, other_shares[kind])
+            name_lines(ax, names)
     return fig
 
 

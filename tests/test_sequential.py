@@ -687,16 +687,14 @@ def test_the_figure_of_the_certificate(sequence, settings):
         n_forced[kind] = len(forced)
         assert mu.how_many(len(forced), "forced retrain") in title(ax)
 
-        # All requests, and nothing before the first; no line across a retrain
+        # All requests until the first retrain, and nothing before the first
         in_data = [line for line in ax.lines if line.get_transform() == ax.transData]
         thin = [line for line in in_data if line.get_linewidth() < 1]
         thick = [line for line in in_data if line not in thin]
         for column, color in (("spent", mu.PURPLE), ("residual", mu.GREY)):
-            shares = head[column] / head.allowed
-            expected = [(0, 0), *shares.items()]
-            curves = [line.get_xydata() for line in thick if line.get_color() == color]
-            assert_allclose(np.concatenate(curves), expected, atol=1e-12)
-            assert [curve[0, 0] for curve in curves] == [0, *forced]
+            shares = (head[column] / head.allowed).loc[: min([*(forced - 1), len(head)])]
+            (curve,) = [line.get_xydata() for line in thick if line.get_color() == color]
+            assert_allclose(curve, [(0, 0), *shares.items()], atol=1e-12)
 
         # With other noise, the same until a retrain is forced
         assert len(thin) == len(other_shares[kind]) == 20
