@@ -3324,18 +3324,17 @@ def bend_of_logits(inputs, A, W2, e):
     n_inputs = inputs.shape[1]  # d + 1
     h = len(W2)
 
-    # For each row and unit, the factor before x_i x_j in the first formula (with W2 for c), and the
-    # factor before x_i in the second; both already times the row's e
+    # For each row and unit: e c tanh''(u), the factor of x_i x_j, and e tanh'(u), the factor of x_i
     slope = 1 - A**2  # (n, h)  tanh'
     bend = -2 * A * slope  # (n, h)  tanh'' = -2 tanh tanh'
-    times_x_x = e[:, None] * W2 * bend  # (n, h)
-    times_x = e[:, None] * slope  # (n, h)
+    factor_v_v = e[:, None] * W2 * bend  # (n, h)  W2 holds the c of all units
+    factor_v_c = e[:, None] * slope  # (n, h)
 
     # A product of matrices sums over the rows, for all units at once
     x_x = inputs[:, :, None] * inputs[:, None, :]  # (n, d + 1, d + 1)
-    v_v = x_x.reshape(n, -1).T @ times_x_x  # ((d + 1)^2, h)
+    v_v = x_x.reshape(n, -1).T @ factor_v_v  # ((d + 1)^2, h)
     v_v = v_v.reshape(n_inputs, n_inputs, h)
-    v_c = inputs.T @ times_x  # (d + 1, h)
+    v_c = inputs.T @ factor_v_c  # (d + 1, h)
 
     # Each unit's values go to the rows and columns of its own weights
     n_weights = n_inputs * h + h + 1
@@ -3374,7 +3373,7 @@ def dampings(g, H):
     damping = first
     while damping < 1e6:  # by then a step is a millionth of the gradient
         yield damping
-        damping = 3 * damping + first  # 1, 4, 13, 40, ... times the first
+        damping = 3 * damping + first  # 1, 4, 13, 40, ... times the first: about three times more
 
 
 def move_downhill(model, rows, g, H):
@@ -3476,18 +3475,22 @@ def influence_function(request, rng):
     where the request starts. m rows leave:
 
         N L = (N - m) L_retain + m L_forget
-        L_retain = L + eps (L - L_forget)        with eps = m / (N - m): the same, for L_retain
 
-    Now let eps be a variable that grows from 0, where nobody has left, to this value. w(eps), the
-    optimum on the way, is where grad L + eps grad(L - L_forget) = 0. Differentiate with respect to
+    Solved for L_retain, with eps = m / (N - m):
+
+        L_retain = L + eps (L - L_forget)
+
+    Now let eps be a variable that grows from 0, where nobody has left, to this value. On the way,
+    the optimum w(eps) is where grad L + eps grad(L - L_forget) = 0. Differentiate with respect to
     eps, and set eps = 0, where grad L = 0:
 
         H dw/deps - grad L_forget = 0            with H the Hessian of L at w
 
     The influence function assumes that this rate, dw/deps = H^-1 grad L_forget, stays the same all
-    the way. Then w moves by eps H^-1 grad L_forget. By the first formula, eps grad L_forget is
-    -grad L_retain at w, so this move is -H^-1 grad L_retain: the step below. Koh & Liang, ICML
-    2017, arXiv 1703.04730, for one row; for networks, Bae et al., NeurIPS 2022, arXiv 2209.05364.
+    the way. Then w moves by eps H^-1 grad L_forget. The gradient of the second formula, at w, where
+    grad L = 0, is grad L_retain = -eps grad L_forget. So the move is -H^-1 grad L_retain: the step
+    below. Koh & Liang, ICML 2017, arXiv 1703.04730, for one row; for networks, Bae et al., NeurIPS
+    2022, arXiv 2209.05364.
     """
     retain = request.retain
     everybody = stack(request.forget, retain)
@@ -3634,8 +3637,8 @@ LEVEL = 0.01
 def in_last_decimals(unlearned, retrained):
     """Numbers (2, T, k) in units of the last decimal, counted from the unlearned model of trial 0.
 
-    So rounding noise of 1e-13 cannot decide a vote: these are whole numbers, their sums are exact,
-    and a number that never varies is exactly 0.
+    So rounding noise of 1e-13 hardly ever decides an attack: these are whole numbers, their sums
+    are exact, and a number that never varies is exactly 0.
     """
     numbers = np.stack([unlearned, retrained])
     numbers = np.rint(10**DECIMALS * numbers)
@@ -3765,13 +3768,15 @@ def best_directions(X, labels):
     # B. S, the covariance of the models of both kinds together, is the same for all labellings. The
     #    kinds are equally frequent, so their means lie at v/2 and -v/2, and S = C + v v^T / 4.
     #
-    # So S^-1 v is the direction: fact A, with t = 1/4. But from few models S is not precise. So
-    # ledoit_wolf returns (1 - a) S + a c I, where c is the mean variance, and a, from 0 to 1,
-    # depends on how imprecise S is (Ledoit & Wolf, J. Multivariate Analysis 88, 2004). That is
+    # So S^-1 v is the direction: fact A, with t = 1/4. But S, from few models, is not precise.
+    # ledoit_wolf returns a mixture with the identity, (1 - a) S + b I, with a and b from the data
+    # (Ledoit & Wolf, J. Multivariate Analysis 88, 2004), again the same for all labellings. With
+    # fact B it is
     #
-    #     [(1 - a) C + a c I] + (1 - a) / 4 v v^T
+    #     (1 - a) (C + v v^T / 4) + b I = M + t v v^T    with M = (1 - a) C + b I, t = (1 - a) / 4
     #
-    # so the direction is that of the square bracket, C shrunk in the same way: fact A again
+    # By fact A, with M for C, its inverse times v has the direction of M^-1 v: Fisher's, with a
+    # mixture of C and the identity instead of C
     all_models = np.concatenate(X)  # (2 T, k)
     shrunk = ledoit_wolf(all_models, assume_centered=True)[0]  # (k, k)
     shrunk += 1e-9 * np.eye(len(shrunk))  # invertible even where nothing varies
@@ -3999,7 +4004,7 @@ SAME_OPTIMUM = 1e-6  # models that differ by less, in p or in logits, differ onl
 
 
 def optima_apart(trials):
-    """By request, how far apart two Newton runs are: the largest difference in a forget logit.
+    """By request, how far apart any two Newton runs are: the largest difference in a forget logit.
 
     If it is below SAME_OPTIMUM, all runs, from old and from new weights, have most likely found the
     same optimum. There may still be another one. Each trial starts twice from new weights, for its
@@ -4261,7 +4266,8 @@ def study_figure(table, settings):
 STUDY_LEGEND = """
 reads     the rows it needs: retain (who stay), forget (who leave), or both
 one, all  accuracy of an attack in %, 50 is a coin toss: U-LiRA, on one logit at
-          a time; linear discriminant analysis, on all logits and the weights
+          a time; linear discriminant analysis, on all logits and 15 numbers
+          from the weights
 *         caught: it does better than chance, whose limit is {}.
           A perfect method is caught by one of the attacks in up to {:.0%} of cases
 lost      points of test accuracy lost against retraining by the same optimiser
@@ -4276,7 +4282,10 @@ def starred(accuracies, p):
 
 
 def study_finding(table):
-    """The headline, with what forget accuracy makes of it or, where nothing was learned, advice."""
+    """The headline; in how many cases that are caught forget accuracy is on target; Newton's time.
+
+    If the originals have learned nothing: the headline, and what to change.
+    """
     if not descent_has_learned(table):
         return (
             f"{study_headline(table)}. Trained by gradient descent, they have learned nothing that "
@@ -4472,11 +4481,11 @@ class CertifiedHead:
     1. One version is seen, not two: they have the same noise, and in their difference it cancels.
     2. Nobody leaves because of what an earlier version has shown.
     3. The noise does not decide when to retrain. Here it does: spent is computed from w, and w from
-       b. So whoever sees that no retrain has happened yet learns something about b: it is none of
-       the noises that would have forced one by now. The proof assumes that no noise is ruled out.
-       So the promise ends where the first noise forces a retrain. With seed 42 and 1,600 noises,
-       that is between requests 45 and 58 of the clinic: nothing is promised from 45 on. A remedy is
-       to fix the times of retraining before the noise is drawn.
+       b, so each noise forces its first retrain at a request of its own. 1,600 noises, drawn with
+       seed 42, did so between requests 45 and 58 of the clinic. So whoever sees that no retrain has
+       happened yet learns that b is none of the noises that would have forced one. The proof
+       assumes that none is ruled out: the promise ends at request 45, at the latest. A remedy is to
+       fix the times of retraining before the noise is drawn.
     """
 
     EPSILON = 1.0
@@ -4540,11 +4549,11 @@ class CertifiedHead:
 
         leavers and remaining are Rows.
         """
-        # The gradient is a sum over rows: of the penalty, LAMBDA n w, each row has LAMBDA w. The
-        # traces of earlier removals add up to gradient(leavers and remaining) + b. So
-        #     gradient(remaining) + b = earlier traces + g        with g = -gradient(leavers)
-        # The step is made to cancel g, not the earlier traces. It does so only nearly: what it
-        # leaves of g is the trace of this removal, and is added to theirs
+        # The gradient is a sum over rows, with LAMBDA w for each. So without the leavers,
+        #     gradient(remaining) + b = [gradient(leavers and remaining) + b] - gradient(leavers)
+        # The bracket is 0 after training; later, it is the traces of earlier removals. The rest,
+        # g = -gradient(leavers), is new. The step cancels g as far as a Newton step can. What it
+        # leaves of g is the trace of this removal
         V = self.signed_features(remaining)
         g = -self.gradient(self.signed_features(leavers))
         step = -np.linalg.solve(self.hessian(V), g)
@@ -4564,14 +4573,17 @@ class CertifiedHead:
 
         The step was made to change the gradient by H step, with H the Hessian at w. In truth it
         changes it by (mean of the Hessians along the step) step, and the trace is the difference.
-        The Hessian is V.T diag(p (1 - p)) V and a constant. So, with D the diagonal matrix of
-
-            mean of p (1 - p) along the step - p (1 - p) at w        for each row
-
-        of which none is larger than GAMMA |x.step|, since GAMMA is the steepest slope of p (1 - p):
+        The Hessian is V.T diag(p (1 - p)) V plus a constant, which cancels. So
 
             trace = V.T D V step
-            |D| <= GAMMA max |x.step| <= GAMMA |step|                since |x| <= 1
+
+        where D is diagonal. For each row it has
+
+            (mean of p (1 - p) along the step) - (p (1 - p) at w)
+
+        The row's logit moves by |x.step|, and GAMMA is the steepest slope of p (1 - p). So no entry
+        of D is larger than GAMMA |x.step|, which is at most GAMMA |step|, since |x| <= 1. Hence
+
             |trace| <= |V| |D| |V step| <= GAMMA |V| |step| |V step|
 
         The norm of a matrix is its largest singular value; of D, its largest entry.
@@ -4799,7 +4811,8 @@ def recover(before, after, public, n_leavers):
     before and after are two versions of the head. No row of the hospital is read.
 
     1. A removal moves w by H^-1 (LAMBDA w + gradient of the leaver's loss): see
-       CertifiedHead.remove. The observer lacks H, but the public rows have nearly the same.
+       CertifiedHead.remove. The observer lacks H, but the public rows have nearly the same. For
+       several leavers, it hardly changes from one to the next.
     2. So the move of each candidate can be computed. Those that add up to the change are chosen,
        one after the other.
     3. Then each is chosen again, given the others, twice (coordinate descent).
@@ -4835,9 +4848,9 @@ def guess_leavers(similar, n_leavers, rng):
     """Who has left, guessed without a head, from people who are like those who leave.
 
     A single leaver is guessed to be average. That has the smallest mean squared error, though not
-    always the smallest median error, which the page reports. For several leavers, as many similar
-    people are drawn, for observe to match with the leavers they fit best. That gives smaller errors
-    than to repeat the average.
+    always the smallest median error, which the page reports. Several leavers are guessed to be as
+    many people, drawn at random from the similar ones. The caller matches them with the leavers
+    they fit best, so their errors are smaller than those of the average, repeated.
     """
     positions = rng.choice(len(similar.y), n_leavers, replace=False)
     drawn = similar.at(positions)
@@ -4890,7 +4903,8 @@ def observe(kind, settings, heads, n_leavers):
             continue
 
         leavers = forget.at(slice(start, end))
-        # end patients have left; the first end rows of public, who are like them, leave too
+        # By now, the first patients up to end have left the hospital. Those in the same places of
+        # public, who are like them, leave as well, so that it stays like the hospital
         public_rows = public.at(slice(end, None))
         found = recover(heads[start], heads[end], public_rows, n_leavers)
         guess = guess_leavers(like_forget, n_leavers, rng)
@@ -5011,8 +5025,10 @@ def sequential_finding(summary):
         verdict = f"{len(names)} of {len(SHORTCUTS)} go off target"
     else:
         who = "a head" if names[0] == HEAD else names[0]
-        which = f"{off.index[0][0]} checks" if len(off) == 1 else "checks"
-        verdict = f"{who} fails {off.off_target.sum()} of {off.measured.sum()} {which}"
+        kinds = off.index.unique("request")
+        checks = f"{kinds[0]} checks" if len(kinds) == 1 else "checks"
+        # "Newton fails 8 of 80 clinic checks", or, on both kinds, "9 of 160 checks"
+        verdict = f"{who} fails {off.off_target.sum()} of {off.measured.sum()} {checks}"
     return f"Shortcuts take {times} of retraining's time; {verdict}"
 
 
@@ -5092,7 +5108,7 @@ def certificate_finding(ledger, other_shares):
     n_random = check_certificate(ledger, other_shares, RANDOM).n_certified
     n_clinic = check_certificate(ledger, other_shares, CLINIC).n_certified
 
-    # At most, since noise that was not tried may hide fewer
+    # With all noises that were tried; at most, since others may hide fewer
     if n_random == n_removals == n_clinic:
         hidden = f"all {n_removals} random removals and all {n_removals} of a clinic's"
     elif n_random == n_removals:
@@ -5160,8 +5176,8 @@ def certificate_figure(ledger, other_shares, settings):
     """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
         f"{whose_data(settings)}. Removals leave traces, which noise hides up to a limit; then a "
-        "retrain is forced. Its timing reveals noise: certified until any of "
-        f"{1 + len(other_shares[CLINIC])} noises forces one."
+        "retrain is forced. Its time depends on the noise, and tells about it: certified until any "
+        f"of {1 + len(other_shares[CLINIC])} noises forces one."
     )
     finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)
@@ -5249,7 +5265,7 @@ def reveals_figure(observed, settings):
 
 STRATEGIES_LEGEND = """
 time     of all requests; Full Retrain's is 1
-gap      to its target, the largest after any request: the mean difference of
+gap      to its target, the largest in any check: the mean difference of
          predictions for all who have asked so far, in points of probability
 other    checks in which it is another model than its target, beyond rounding
 off      checks in which it is off target: the gap is more than 1 point
