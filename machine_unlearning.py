@@ -1302,8 +1302,8 @@ def performance_figure(comparison):
     # What was found, and how to read it
     class_1 = data.classes[1]
     explanation = (
-        f"{example(comparison)}. The target, dashed: a model retrained without them. Gap: the mean "
-        f"difference from its probabilities of {class_1}, in points."
+        f"{example(comparison)}. The target, dashed: a model retrained without them. Gap: how far "
+        f"a model's probabilities of {class_1} are from the target's, on average."
     )
     if has_learned(comparison):
         holds = check_answers(comparison).holds
@@ -1339,7 +1339,7 @@ def performance_figure(comparison):
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
-    words = f"green: {len(others)} other retrains;\neach tick 10 times more"
+    words = f"in points; {len(others)} other retrains in\ngreen; each tick 10 times more"
     gap_panel.set_xlabel(words, loc="left")
 
     # What each model is, below its name
@@ -5150,24 +5150,23 @@ def draw_spent(ax, entries, other_shares, n_certified):
     triangle = {"marker": "v", "color": RED, "clip_on": False, "s": 90, "zorder": 3}
     ax.scatter(forced, np.ones(len(forced)), **triangle)
 
-    # Above the panel: how far the certificate reaches, in words where there is room for them
+    # How far the certificate reaches; above the panel in words, where there is room for them
+    ax.axvspan(n_certified, n_removals, color=RED_TINT, zorder=0, linewidth=0)
     above = ax.get_xaxis_transform()  # x in data, y in heights of the panel
-    bold = {"y": 1.03, "weight": "bold", "transform": above}
-    if n_certified == n_removals:
-        ax.text(0, s=f"certified: all {n_removals} removals", color=PURPLE, **bold)
-    elif n_certified > n_removals / 2:
-        ax.text(0, s=f"certified: at most {n_certified}", color=PURPLE, **bold)
-    if n_certified < n_removals:
-        ax.axvspan(n_certified, n_removals, color=RED_TINT, zorder=0, linewidth=0)
-        ax.text(n_removals, s="not certified", color=RED, ha="right", **bold)
+    bold = {"y": 1.03, "weight": "bold", "ha": "right", "transform": above}
+    if n_certified > n_removals / 2:
+        which = f"all {n_removals}" if n_certified == n_removals else f"at most {n_certified}"
+        ax.text(n_certified, s=f"certified: {which}", color=PURPLE, **bold)
+    if n_certified < 2 * n_removals / 3:
+        ax.text(n_removals, s="not certified", color=RED, **bold)
 
     # The names of the curves, where they end
     last = shares.iloc[-1]
     highest = max(other[-1] for other in other_shares)
     return [
         LineName(highest, f"{len(other_shares)} other noises", PURPLE),
-        LineName(last.spent, "upper bound", PURPLE),
-        LineName(last.residual, "measured", GREY),
+        LineName(last.spent, "trace, at most", PURPLE),
+        LineName(last.residual, "trace, measured", GREY),
     ]
 
 
@@ -5175,9 +5174,9 @@ def draw_spent(ax, entries, other_shares, n_certified):
 def certificate_figure(ledger, other_shares, settings):
     """For each kind of request: how much of its limit the head spends, and the measured trace."""
     explanation = (
-        f"{whose_data(settings)}. Removals leave traces, which noise hides up to a limit; then a "
-        "retrain is forced. Its time depends on the noise, and tells about it: certified until any "
-        f"of {1 + len(other_shares[CLINIC])} noises forces one."
+        f"{whose_data(settings)}. Removals leave traces, which noise hides up to a limit. Where "
+        f"the first of {1 + len(other_shares[CLINIC])} noises reaches it, the certificate ends "
+        "(red); a forced retrain does not restore it."
     )
     finding = certificate_finding(ledger, other_shares)
     fig, axes = new_figure(5.2, finding, explanation, 1, 2, sharey=True)

@@ -406,7 +406,7 @@ def test_one_optimum_in_116_of_120_requests():
     assert (typical_steps.min(), typical_steps.max()) == (4, 8)
     assert (clinic_steps.min(), clinic_steps.max()) == pytest.approx((11, 15), abs=1)
 
-    # For the clinic almost as long as a fresh start: in steps, on any machine
+    # So for the clinic it saves little: in steps, on any machine
     assert np.mean(clinic_steps) / np.mean(new_steps) == pytest.approx(0.9, abs=0.05)
 
 
