@@ -1334,8 +1334,12 @@ def performance_figure(comparison):
     # The gap
     gaps = results.gap_to_retrained
     draw_gap_panel(gap_panel, gaps, others)
-    sides = [gaps < others.min(), gaps > others.max()]  # of the band
-    numbers = gaps.map(points) + np.select(sides, ["\nnearer", "\noutside"], "\ninside")
+
+    # Is each gap below the band of other retrains, above it, or in it?
+    below = gaps < others.min()
+    above = gaps > others.max()
+    places = np.select([below, above], ["nearer", "outside"], default="inside")
+    numbers = gaps.map(points) + "\n" + places
     numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
@@ -2500,9 +2504,9 @@ def mark_doses(ax, doses, comparison):
         best_dose = doses.dose[doses.gap_to_retrained.idxmin()]
         marks[best_dose] = f"best: {best_dose:g}"
 
-    # Of two names, one ends at its line, and the other starts there
-    for dose, side in zip(sorted(marks), ("right", "left")):
-        mark_above(ax, dose, marks[dose], INK, side)
+    # The name of the smaller dose ends at its line, that of the larger one starts at its own
+    for dose, ha in zip(sorted(marks), ("right", "left")):
+        mark_above(ax, dose, marks[dose], INK, ha)
 
 
 def draw_gap_over_dose(ax, doses, comparison):
@@ -3362,9 +3366,10 @@ def dampings(g, H):
     """How much damping to try: first none, then more and more, until a step is next to nothing."""
     yield 0.0
 
-    # Then from 1e-4 upwards. But close to an optimum that is almost flat, 1e-4 is far more than the
-    # curvature, and steps would be tiny: there, start from the size of the smallest eigenvalue of H
-    # (abs: near a saddle it is negative), but not from less than 1e-9
+    # Then from 1e-4 upwards. But where the slope is almost 0, near an optimum or a saddle, 1e-4 may
+    # be far more than the curvature, and steps would be tiny. There, start from the size of the
+    # smallest eigenvalue of H: if that is negative, a little more makes H + damping I positive
+    # definite. But not from less than 1e-9
     first = 1e-4
     if np.linalg.norm(g) < 1e-6:
         smallest = np.linalg.eigvalsh(H)[0]
@@ -4282,7 +4287,7 @@ def starred(accuracies, p):
 
 
 def study_finding(table):
-    """The headline; in how many cases that are caught forget accuracy is on target; Newton's time.
+    """The headline; how often forget accuracy is on target in cases that are caught; Newton's time.
 
     If the originals have learned nothing: the headline, and what to change.
     """
@@ -4484,8 +4489,8 @@ class CertifiedHead:
        b, so each noise forces its first retrain at a request of its own. 1,600 noises, drawn with
        seed 42, did so between requests 45 and 58 of the clinic. So whoever sees that no retrain has
        happened yet learns that b is none of the noises that would have forced one. The proof
-       assumes that none is ruled out: the promise ends at request 45, at the latest. A remedy is to
-       fix the times of retraining before the noise is drawn.
+       assumes that none is ruled out: the promise ends at request 45, or earlier, with a noise that
+       was not drawn. A remedy is to fix the times of retraining before the noise is drawn.
     """
 
     EPSILON = 1.0
@@ -4847,10 +4852,10 @@ def recover(before, after, public, n_leavers):
 def guess_leavers(similar, n_leavers, rng):
     """Who has left, guessed without a head, from people who are like those who leave.
 
-    A single leaver is guessed to be average. That has the smallest mean squared error, though not
-    always the smallest median error, which the page reports. Several leavers are guessed to be as
-    many people, drawn at random from the similar ones. The caller matches them with the leavers
-    they fit best, so their errors are smaller than those of the average, repeated.
+    One leaver: the average person, which is the guess with the smallest mean squared error, though
+    not always the smallest median error, which the page reports. Several leavers: as many people as
+    have left, drawn at random; the caller matches them with the leavers they fit best. That is
+    nearer to random leavers than the average is, but not to a clinic's, who are all alike.
     """
     positions = rng.choice(len(similar.y), n_leavers, replace=False)
     drawn = similar.at(positions)
@@ -4921,7 +4926,7 @@ def observe(kind, settings, heads, n_leavers):
 
 
 def median_error(observed, prefix, column):
-    """Median error of whom the observer finds ("found_") or guesses ("guess_"): years, or mg/dL."""
+    """Median error, in years or mg/dL, of whom the observer finds ("found_") or a guess ("guess_")."""
     errors = observed[prefix + column] - observed[column]
     return errors.abs().median()
 
@@ -5108,7 +5113,7 @@ def certificate_finding(ledger, other_shares):
     n_random = check_certificate(ledger, other_shares, RANDOM).n_certified
     n_clinic = check_certificate(ledger, other_shares, CLINIC).n_certified
 
-    # With all noises that were tried; at most, since others may hide fewer
+    # "at most": each noise that was tried hides that many, but another one may hide fewer
     if n_random == n_removals == n_clinic:
         hidden = f"all {n_removals} random removals and all {n_removals} of a clinic's"
     elif n_random == n_removals:
@@ -5281,7 +5286,7 @@ certified  at most: the removals before the first at which this noise, or one
            out some noise; the certificate assumes that none is ruled out
 within     removals that did not exceed the limit; a retrain starts at 0 again
 forced     retrains, where a removal would have exceeded it
-measured   the trace, in % of the trace at worst; the largest
+measured   the measured trace, in % of the upper bound; the largest
 """
 
 OBSERVER_LEGEND = """
