@@ -4926,7 +4926,7 @@ def observe(kind, settings, heads, n_leavers):
 
 
 def median_error(observed, prefix, column):
-    """Median error, in years or mg/dL, of whom the observer finds ("found_") or a guess ("guess_")."""
+    """Median error (years, mg/dL): prefix is "found_" for the observer, "guess_" for a guess."""
     errors = observed[prefix + column] - observed[column]
     return errors.abs().median()
 

@@ -386,6 +386,7 @@ def test_progress_is_on_stderr_unless_quiet_and_afterwards_nobody_listens(
 
 
 @posix
+@pytest.mark.slow
 def test_an_import_has_no_effect_and_a_thread_of_a_script_without_a_main_guard_can_run_it(tmp_path):
     """Under runpy, as %run of a notebook does: the workers cannot import the script's functions."""
     (tmp_path / "caller.py").write_text(f"""
@@ -416,6 +417,7 @@ thread.join()
 
 
 @posix
+@pytest.mark.slow
 def test_ctrl_c_ends_a_study_in_one_line_and_all_its_workers(tmp_path):
     command = [sys.executable, SCRIPT, "study", "--trials", "1000", *TINY.split()]
     with started(*command, cwd=tmp_path) as process:

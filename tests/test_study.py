@@ -430,6 +430,7 @@ def test_only_the_vector_attack_reads_weights():
     assert caught(seen(unlearned, weights), seen(retrained, other_weights)) == [False, True]
 
 
+@pytest.mark.slow
 def test_without_a_difference_all_p_values_are_as_likely_and_one_in_a_hundred_alarms():
     p = []
     for seed in range(100):
