@@ -1287,6 +1287,14 @@ def draw_gap_panel(ax, gaps, others):
         x = others if name == RETRAIN else gaps[[name]]
         ax.scatter(x, [row] * len(x), s=20, color=COLORS.get(name, GREY), clip_on=False)
 
+    # The name of the band, between the first two rows, on the side where there is more room
+    words = f"{len(others)} other retrains"
+    look = {"y": 0.6, "s": words, "color": GREEN, "size": 11}
+    if others.max() < 1:  # the middle of the axis
+        ax.text(others.min(), ha="left", **look)
+    else:
+        ax.text(others.max(), ha="right", **look)
+
     ax.set(xscale="log", xlim=(0.01, 100), xticks=[0.01, 0.1, 1, 10, 100])
     ax.xaxis.set_major_formatter("{x:g}")
     ax.minorticks_off()
@@ -1294,16 +1302,15 @@ def draw_gap_panel(ax, gaps, others):
 
 @in_our_style()
 def performance_figure(comparison):
-    """Four panels: time, the two accuracies, and the gap beside that of other retrains."""
+    """Four panels: the two accuracies, the gap beside that of other retrains, and the time."""
     data = comparison.data
     results = comparison.results
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
 
     # What was found, and how to read it
-    class_1 = data.classes[1]
     explanation = (
-        f"{example(comparison)}. The target, dashed: a model retrained without them. Gap: how far "
-        f"a model's probabilities of {class_1} are from the target's, on average."
+        f"{example(comparison)}. Dashed: the target, a model retrained without them. Gap: how far "
+        "a model's probabilities are from the target's, on average."
     )
     if has_learned(comparison):
         holds = check_answers(comparison).holds
@@ -1315,14 +1322,9 @@ def performance_figure(comparison):
     else:
         finding = NO_VERDICT
 
-    widths = [0.8, 1, 1, 1.7]
+    widths = [1, 1, 1.7, 0.8]
     fig, axes = new_figure(4.5, finding, explanation, 1, 4, sharey=True, width_ratios=widths)
-    time_panel, test_panel, forget_panel, gap_panel = axes
-
-    # Time, for which there is no target
-    milliseconds = 1000 * results.seconds
-    longest = milliseconds.max()
-    draw_bars(time_panel, "Time, ms", milliseconds, "{:,.1f}", longest)
+    test_panel, forget_panel, gap_panel, time_panel = axes
 
     # Accuracies
     draw_bars(test_panel, "Test accuracy", results.test_accuracy, lines=["target"])
@@ -1331,26 +1333,29 @@ def performance_figure(comparison):
     aim = aim_of_forgetting(comparison)
     forget_panel.set_xlabel(f"right, of the {len(data.asked):,};\ntarget {aim}", loc="left")
 
-    # The gap
+    # The gap: is each below the band of other retrains, above it, or in it?
     gaps = results.gap_to_retrained
     draw_gap_panel(gap_panel, gaps, others)
-
-    # Is each gap below the band of other retrains, above it, or in it?
     below = gaps < others.min()
     above = gaps > others.max()
     places = np.select([below, above], ["nearer", "outside"], default="inside")
     numbers = gaps.map(points) + "\n" + places
-    numbers[RETRAIN] = f"{len(others)} others\n≤ {points(others.max())}"
+    numbers[RETRAIN] = f"{points(others.min())} to\n{points(others.max())}"
+    numbers[NAIVE] = f"{points(gaps[NAIVE])}\n= original"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
-    words = f"in points; {len(others)} other retrains in\ngreen; each tick 10 times more"
-    gap_panel.set_xlabel(words, loc="left")
+    gap_panel.set_xlabel("percentage points,\neach tick 10 times more", loc="left")
+
+    # Time, for which there is no target
+    milliseconds = 1000 * results.seconds
+    longest = milliseconds.max()
+    draw_bars(time_panel, "Time, ms", milliseconds, "{:,.1f}", longest)
 
     # What each model is, below its name
     meanings = ["before the request", "the target", "the same weights", "raises their loss"]
     names = [f"{name}\n{meaning}" for name, meaning in zip(results.index, meanings)]
-    time_panel.set_yticks(range(len(names)), names, linespacing=1.3)
-    time_panel.figure.align_xlabels()
+    test_panel.set_yticks(range(len(names)), names, linespacing=1.3)
+    test_panel.figure.align_xlabels()
     return fig
 
 
@@ -1369,7 +1374,8 @@ def boundaries_figure(comparison):
 
     # What was found, and how to read it
     n_differ = len(differs[ASCENT])
-    finding = f"Gradient ascent disagrees with retraining on {n_differ:,} of {n:,} {data.source}"
+    whose = data.source.partition(" (")[0]  # in the title, without what stands in brackets
+    finding = f"Gradient ascent disagrees with retraining on {n_differ:,} of {n:,} {whose}"
     class_0, class_1 = data.classes
     explanation = (
         f"{example(comparison)}. Shaded: how sure a model is of {class_0} (blue) or {class_1} "
@@ -1930,7 +1936,9 @@ def wisconsin(settings, rng):
     features.columns = ["Area (mean of 3 largest)", "Smoothness (mean of 3 largest)"]
     y = (bunch.target == 0).to_numpy(int)  # there, 0 is malignant
     classes = ("Benign", "Malignant")
-    return Cohort(features, y, classes, StandardScaler(), "real patients (Wisconsin)")
+    return Cohort(
+        features, y, classes, StandardScaler(), "real patients (Wisconsin breast cancer data)"
+    )
 
 
 def basic(settings):

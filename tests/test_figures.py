@@ -157,7 +157,7 @@ def test_words_are_measured():
 def test_performance(patients):
     results = patients.results
     figure = mu.performance_figure(patients)
-    time, test, forget, gap = figure.axes
+    test, forget, gap, time = figure.axes
     assert_bars(time, 1000 * results.seconds)
     assert_bars(test, results.test_accuracy)
     assert_bars(forget, results.forget_accuracy)
@@ -172,21 +172,24 @@ def test_performance(patients):
     near(shown[0], [[100 * results.gap_to_retrained[mu.ORIGINAL], 0]])
     near(shown[1], np.column_stack([others, np.full(10, 1)]))
     near(shown[3], [[100 * results.gap_to_retrained[mu.ASCENT], 3]])
-    numbers_beside = [text.get_text() for text in gap.texts]
-    assert numbers_beside == [
-        "0.83\noutside", f"10 others\n≤ {others.max():.2f}", "0.83\noutside", "26.63\noutside",
-    ]  # fmt: skip
+    assert [text.get_text() for text in gap.texts] == [
+        "10 other retrains",
+        "0.83\noutside",
+        f"{others.min():.2g} to\n{others.max():.2g}",
+        "0.83\n= original",
+        "26.63\noutside",
+    ]
 
     # A gap on either side of the band, and in it
     for gap_now, word in ((others.min() / 2, "nearer"), (others.mean(), "inside")):
         changed = results.copy()
         changed.loc[mu.ASCENT, "gap_to_retrained"] = gap_now / 100
-        panel = mu.performance_figure(patients._replace(results=changed)).axes[3]
-        assert panel.texts[3].get_text().endswith(word)
+        panel = mu.performance_figure(patients._replace(results=changed)).axes[2]
+        assert panel.texts[-1].get_text().endswith(word)
 
     # A slow run
     slow = patients._replace(results=results.assign(seconds=[150.04, 0.5, 0.25, 0.1]))
-    time = mu.performance_figure(slow).axes[0]
+    time = mu.performance_figure(slow).axes[3]
     assert_bars(time, 1000 * slow.results.seconds)
 
 
