@@ -1287,13 +1287,18 @@ def draw_gap_panel(ax, gaps, others):
         x = others if name == RETRAIN else gaps[[name]]
         ax.scatter(x, [row] * len(x), s=20, color=COLORS.get(name, GREY), clip_on=False)
 
-    # The name of the band, between the first two rows, on the side where there is more room
-    words = f"{len(others)} other retrains"
-    look = {"y": 0.6, "s": words, "color": GREEN, "size": 11}
-    if others.max() < 1:  # the middle of the axis
-        ax.text(others.min(), ha="left", **look)
-    else:
-        ax.text(others.max(), ha="right", **look)
+    # The name of the band, between the first two rows
+    right = max(others.max(), 0.07)  # or the name would leave the panel at the left
+    band = {"color": GREEN, "size": 11, "ha": "right", "va": "center"}
+    ax.text(right, 0.5, f"{len(others)} other\nretrains", **band)
+
+    # Deletion leaves the original as it was: join their dots, if the band is not in the way
+    gap = gaps[NAIVE]
+    if gap > others.max():
+        rows = [gaps.index.get_loc(name) for name in (ORIGINAL, NAIVE)]
+        ax.plot([gap, gap], rows, color=GREY, linewidth=1)
+        words, side = (" unchanged", "left") if gap < 1 else ("unchanged ", "right")
+        ax.text(gap, 1.5, words, color=GREY, size=11, ha=side, va="center")
 
     ax.set(xscale="log", xlim=(0.01, 100), xticks=[0.01, 0.1, 1, 10, 100])
     ax.xaxis.set_major_formatter("{x:g}")
@@ -1302,15 +1307,15 @@ def draw_gap_panel(ax, gaps, others):
 
 @in_our_style()
 def performance_figure(comparison):
-    """Four panels: the two accuracies, the gap beside that of other retrains, and the time."""
+    """Three panels: the two accuracies, and the gap beside that of other retrains."""
     data = comparison.data
     results = comparison.results
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
 
     # What was found, and how to read it
     explanation = (
-        f"{example(comparison)}. Dashed: the target, a model retrained without them. Gap: how far "
-        "a model's probabilities are from the target's, on average."
+        f"{example(comparison)}. The target (dashed) is retrained without them; in the green band, "
+        "a model is as close to it as other retrains."
     )
     if has_learned(comparison):
         holds = check_answers(comparison).holds
@@ -1318,13 +1323,13 @@ def performance_figure(comparison):
         if holds["useful"]:
             finding = f"Gradient ascent {does}"
         else:
-            finding = f"Deletion forgets nothing; gradient ascent {does}"
+            finding = f"Deletion changes nothing; gradient ascent {does}"
     else:
         finding = NO_VERDICT
 
-    widths = [1, 1, 1.7, 0.8]
-    fig, axes = new_figure(4.5, finding, explanation, 1, 4, sharey=True, width_ratios=widths)
-    test_panel, forget_panel, gap_panel, time_panel = axes
+    widths = [1, 1, 1.8]
+    fig, axes = new_figure(4.8, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
+    test_panel, forget_panel, gap_panel = axes
 
     # Accuracies
     draw_bars(test_panel, "Test accuracy", results.test_accuracy, lines=["target"])
@@ -1333,27 +1338,25 @@ def performance_figure(comparison):
     aim = aim_of_forgetting(comparison)
     forget_panel.set_xlabel(f"right, of the {len(data.asked):,};\ntarget {aim}", loc="left")
 
-    # The gap: is each below the band of other retrains, above it, or in it?
+    # The gap
     gaps = results.gap_to_retrained
     draw_gap_panel(gap_panel, gaps, others)
-    below = gaps < others.min()
-    above = gaps > others.max()
-    places = np.select([below, above], ["nearer", "outside"], default="inside")
-    numbers = gaps.map(points) + "\n" + places
+    numbers = gaps.map(points)
     numbers[RETRAIN] = f"{points(others.min())} to\n{points(others.max())}"
-    numbers[NAIVE] = f"{points(gaps[NAIVE])}\n= original"
     name_rows(gap_panel, numbers)
     gap_panel.set_title("Gap to the target")
-    gap_panel.set_xlabel("percentage points,\neach tick 10 times more", loc="left")
-
-    # Time, for which there is no target
-    milliseconds = 1000 * results.seconds
-    longest = milliseconds.max()
-    draw_bars(time_panel, "Time, ms", milliseconds, "{:,.1f}", longest)
+    words = "percentage points of probability,\neach tick 10 times more"
+    gap_panel.set_xlabel(words, loc="left")
 
     # What each model is, below its name
-    meanings = ["before the request", "the target", "the same weights", "raises their loss"]
-    names = [f"{name}\n{meaning}" for name, meaning in zip(results.index, meanings)]
+    milliseconds = (1000 * results.seconds).map("{:,.1f} ms".format)
+    meanings = {
+        ORIGINAL: "before the request",
+        RETRAIN: f"the target, in {milliseconds[RETRAIN]}",
+        NAIVE: f"the same weights, in {milliseconds[NAIVE]}",
+        ASCENT: f"raises their loss, in {milliseconds[ASCENT]}",
+    }
+    names = [f"{name}\n{meanings[name]}" for name in results.index]
     test_panel.set_yticks(range(len(names)), names, linespacing=1.3)
     test_panel.figure.align_xlabels()
     return fig
@@ -2496,6 +2499,7 @@ def set_dose_axis(ax, title, doses, example_dose):
     low = 10 ** np.floor(np.log10(seen.min()))  # a power of ten
     ax.set_title(title, pad=ROOM_ABOVE)
     ax.set(xscale="log", xlim=(low, seen.max()))
+    ax.locator_params(axis="x", numticks=10)  # or a narrow panel would leave out powers of ten
     ax.set_xlabel("dose, each tick 10 times more", loc="left")
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_locator(NullLocator())
@@ -2554,6 +2558,20 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     ])  # fmt: skip
 
 
+def seeds_headline(accuracies, comparison):
+    """How our example compares with other seeds, in two lines."""
+    of_ascent = accuracies[ASCENT]
+    of_ours = comparison.results.forget_accuracy[ASCENT]
+    headline = f"{len(of_ascent)} other seeds"
+    if not has_learned(comparison):
+        return headline
+    if of_ours > of_ascent.max():
+        return f"{headline}:\nours is the mildest"
+    if of_ours < of_ascent.min():
+        return f"{headline}:\nours is the harshest"
+    return f"{headline}:\nours is like them"
+
+
 def draw_accuracy_over_seeds(ax, accuracies, comparison):
     """The accuracy on the forget set, retrained and after ascent: a dot per seed."""
     names = [RETRAIN, ASCENT]
@@ -2567,14 +2585,14 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
         palette=[COLORS[name] for name in names],
         warn_thresh=1,  # no warning if some dots have no room
     )
-    ax.scatter(range(2), of_ours, **DIAMOND)
+    ax.scatter(1, of_ours[ASCENT], **DIAMOND)
     ax.set_xlim(-0.6, 1.6)  # room for the dots at both sides
     ax.set_xticks(range(2), ["target", "ascent"])
     for label, name in zip(ax.get_xticklabels(), names):
         label.set_color(COLORS[name])
     ax.tick_params(axis="x", length=0)
-    words = f"Accuracy on {the_asked(comparison.data)} with {len(accuracies)} other seeds"
-    ax.set_title(in_lines(words, 2.2, 13, "bold"))
+    ax.set_title(seeds_headline(accuracies, comparison))
+    ax.set_ylabel(f"accuracy on {the_asked(comparison.data)}")
 
     # The lines of the panel at the left go on
     ax.axhline(of_ours[RETRAIN], **TARGET_LINE, zorder=0)
@@ -2585,19 +2603,6 @@ def draw_accuracy_over_seeds(ax, accuracies, comparison):
     ])  # fmt: skip
 
 
-def rank_among_seeds(accuracies, comparison):
-    """How our example compares with other seeds, in words."""
-    of_ascent = accuracies[ASCENT]
-    of_ours = comparison.results.forget_accuracy[ASCENT]
-    if of_ours > of_ascent.max():
-        rank = "milder than with any"
-    elif of_ours < of_ascent.min():
-        rank = "harsher than with any"
-    else:
-        rank = "within the range"
-    return f"{rank} of {len(of_ascent)} other seeds"
-
-
 @in_our_style()
 def sweep_figure(doses, accuracies, comparison):
     """The gap and both accuracies over the dose; at our dose, the accuracy over the seed."""
@@ -2606,13 +2611,12 @@ def sweep_figure(doses, accuracies, comparison):
     # What was found, and how to read it
     finding = sweep_headline(doses, comparison)
     explanation = (
-        f"{example(comparison)}; the target is retrained without them. Dose: epochs × step size. "
-        f"◇ is our example, {settings.unlearn_epochs} × {settings.multiplier:g}"
+        f"{example(comparison)}. The target is a model retrained without them. Dose: epochs of "
+        f"ascent × step size; ◇ is our example, {settings.unlearn_epochs} × "
+        f"{settings.multiplier:g}."
     )
-    if has_learned(comparison):
-        explanation += f": {rank_among_seeds(accuracies, comparison)}"
-    widths = [1.3, 1.2, 1.1]
-    fig, axes = new_figure(4.9, finding, f"{explanation}.", 1, 3, width_ratios=widths)
+    widths = [1.3, 1.3, 1.1]
+    fig, axes = new_figure(4.9, finding, explanation, 1, 3, width_ratios=widths)
     gap_panel, accuracy_panel, seeds_panel = axes
     draw_gap_over_dose(gap_panel, doses, comparison)
     draw_accuracy_over_dose(accuracy_panel, doses, comparison)
