@@ -1297,7 +1297,7 @@ def draw_gap_panel(ax, gaps, others):
     if gap > others.max():
         rows = [gaps.index.get_loc(name) for name in (ORIGINAL, NAIVE)]
         ax.plot([gap, gap], rows, color=GREY, linewidth=1)
-        words, side = (" unchanged", "left") if gap < 1 else ("unchanged ", "right")
+        words, side = (" unchanged", "left") if gap < 9 else ("unchanged ", "right")
         ax.text(gap, 1.5, words, color=GREY, size=11, ha=side, va="center")
 
     ax.set(xscale="log", xlim=(0.01, 100), xticks=[0.01, 0.1, 1, 10, 100])
