@@ -1382,8 +1382,7 @@ def boundaries_figure(comparison):
     class_0, class_1 = data.classes
     explanation = (
         f"{example(comparison)}. Shaded: how sure a model is of {class_0} (blue) or {class_1} "
-        f"(orange). The target is retrained without {the_asked(data)}; naive deletion is the "
-        "original, unchanged."
+        f"(orange). The target is retrained without {the_asked(data)}."
     )
     fig, axes = new_figure(8.1, finding, explanation, 2, 2, sharex=True, sharey=True)
     add_key(axes[0, 0], data, [("large: differs from the target", LARGE_KEY)])
