@@ -1094,12 +1094,12 @@ def name_rows(ax, numbers):
         ax.text(1.06, row, number, transform=place, color=color, va="center")
 
 
-def draw_bars(ax, title, values, form="{:.0%}", end=1, lines=()):
-    """A bar per row of values, a Series. lines: "target" for a line at Full Retrain's, "50%"."""
+def draw_bars(ax, title, values, lines):
+    """A bar per row of values, fractions; lines: "target" for one at Full Retrain's, and "50%"."""
     colors = [COLORS.get(name, PALE) for name in values.index]
     ax.barh(range(len(values)), values, height=0.7, color=colors)
-    name_rows(ax, values.map(form.format))
-    ax.set(xlim=(0, end), xticks=[])
+    name_rows(ax, values.map("{:.0%}".format))
+    ax.set(xlim=(0, 1), xticks=[])
     ax.set_title(title)
     if "target" in lines:
         ax.axvline(values[RETRAIN], **TARGET_LINE)
@@ -1206,9 +1206,9 @@ def draw_map(ax, comparison, model=None):
     return drawn
 
 
-def add_legend(ax, handles, side="upper", n_columns=3):
-    """What marks and lines mean, above or below all panels."""
-    ax.figure.legend(handles=handles, loc=f"outside {side} left", ncols=n_columns)
+def add_legend(ax, handles):
+    """What marks and lines mean, above all panels."""
+    ax.figure.legend(handles=handles, loc="outside upper left", ncols=3)
 
 
 def add_key(ax, data, marks):
