@@ -1273,91 +1273,111 @@ def what_ascent_does(comparison):
     return f"{verb} the model: {right:.0%} right, not {target:.0%}"
 
 
-def draw_gap_panel(ax, gaps, others):
-    """The gaps of all models, a Series, on a log scale, beside those of other retrains (k,).
+def how_deletion_looks(comparison):
+    """Is naive deletion like the target? To be said of "it", after a sentence on the target."""
+    results = comparison.results
+    largest = gaps_to_others(comparison.models[RETRAIN], comparison).max()
+    if results.gap_to_retrained[NAIVE] < 1.5 * largest:
+        # Among other retrains, or hardly farther away: no number shows that nothing was forgotten
+        return "Deletion looks like it, but not one weight has changed."
 
-    The target's own gap is 0; in its row stand the others, and a band shows how far they reach.
-    """
-    # In percentage points. A log scale has no 0, so what is below 0.01 is drawn at 0.01
-    gaps = (100 * gaps).clip(0.01)
-    others = (100 * others).clip(0.01)
+    accuracies = results[["test_accuracy", "forget_accuracy"]].map("{:.0%}".format)  # as drawn
+    if accuracies.loc[NAIVE].equals(accuracies.loc[RETRAIN]):
+        return "Deletion looks like it in accuracy, but not in the gap."
+    return "Deletion differs from it in the gap."
 
-    ax.axvspan(others.min(), others.max(), color=GREEN_TINT)
-    for row, name in enumerate(gaps.index):
-        x = others if name == RETRAIN else gaps[[name]]
-        ax.scatter(x, [row] * len(x), s=20, color=COLORS.get(name, GREY), clip_on=False)
 
-    # The name of the band, between the first two rows
-    right = max(others.max(), 0.07)  # or the name would leave the panel at the left
-    band = {"color": GREEN, "size": 11, "ha": "right", "va": "center"}
-    ax.text(right, 0.5, f"{len(others)} other\nretrains", **band)
+# In a panel of gaps
+DOT = {"s": 40, "edgecolor": "white", "linewidth": 0.5, "clip_on": False}
+SMALLEST = 0.01  # points: what is drawn for smaller gaps, since 0 has no place on a log scale
 
-    # Deletion leaves the original as it was: join their dots, if the band is not in the way
-    gap = gaps[NAIVE]
-    if gap > others.max():
-        rows = [gaps.index.get_loc(name) for name in (ORIGINAL, NAIVE)]
-        ax.plot([gap, gap], rows, color=GREY, linewidth=1)
-        words, side = (" unchanged", "left") if gap < 9 else ("unchanged ", "right")
-        ax.text(gap, 1.5, words, color=GREY, size=11, ha=side, va="center")
 
-    ax.set(xscale="log", xlim=(0.01, 100), xticks=[0.01, 0.1, 1, 10, 100])
-    ax.xaxis.set_major_formatter("{x:g}")
+def as_drawn(gaps):
+    """Gaps as they are drawn, in points of probability."""
+    return np.maximum(100 * gaps, SMALLEST)
+
+
+def draw_gaps(ax, gaps, n_asked):
+    """A dot for the gap of each model; gaps: a Series by name, the mean over n_asked rows."""
+    for row, (name, x) in enumerate(as_drawn(gaps).items()):
+        ax.scatter(x, row, **DOT, facecolor=COLORS.get(name, GREY))
+    name_rows(ax, gaps.map(points))
+
+    ax.set(xscale="log", xlim=(SMALLEST, 100))
+    ax.set_xticks([0.01, 0.1, 1, 10, 100], ["≤ 0.01", "0.1", "1", "10", "100"])
     ax.minorticks_off()
+    ax.set_title("Gap to the target")
+    meaning = f"mean difference in probability for\nthe {n_asked:,}, in percentage points"
+    ax.set_xlabel(f"{meaning};\neach tick 10 times more", loc="left")
+
+
+def draw_others(ax, row, x, values, form):
+    """Other retrains in a row of their own: dots at x (k,), the range of values (k,) in words."""
+    ax.scatter(x, [row] * len(x), **DOT, facecolor=GREEN)
+
+    low = form(values.min())
+    high = form(values.max())
+    words = f"{low}\neach" if low == high else f"{low} to\n{high}"
+    place = ax.get_yaxis_transform()  # as in name_rows
+    ax.text(1.06, row, words, transform=place, color=GREEN, va="center")
 
 
 @in_our_style()
 def performance_figure(comparison):
-    """Three panels: the two accuracies, and the gap beside that of other retrains."""
+    """Three panels: the two accuracies, and the gap; other retrains stand below the models."""
     data = comparison.data
     results = comparison.results
-    others = gaps_to_others(comparison.models[RETRAIN], comparison)
+    n_models = len(results)
+    n_others = len(comparison.others)
 
     # What was found, and how to read it
-    explanation = (
-        f"{example(comparison)}. The target (dashed) is retrained without them; in the green band, "
-        "a model is as close to it as other retrains."
-    )
+    explanation = f"{example(comparison)}. The target (dashed) is retrained without them."
     if has_learned(comparison):
+        explanation += f" {how_deletion_looks(comparison)}"
         holds = check_answers(comparison).holds
         does = what_ascent_does(comparison)
         if holds["useful"]:
             finding = f"Gradient ascent {does}"
         else:
-            finding = f"Deletion changes nothing; gradient ascent {does}"
+            finding = f"Deletion forgets nothing; gradient ascent {does}"
     else:
         finding = NO_VERDICT
 
     widths = [1, 1, 1.8]
-    fig, axes = new_figure(4.8, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
+    fig, axes = new_figure(5.2, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
     test_panel, forget_panel, gap_panel = axes
 
-    # Accuracies
+    # The models: accuracies
     draw_bars(test_panel, "Test accuracy", results.test_accuracy, lines=["target"])
     test_panel.set_xlabel(f"right, of\n{len(data.test.y):,} never seen", loc="left")
     draw_bars(forget_panel, "Forget accuracy", results.forget_accuracy, lines=["target", "50%"])
     aim = aim_of_forgetting(comparison)
     forget_panel.set_xlabel(f"right, of the {len(data.asked):,};\ntarget {aim}", loc="left")
 
-    # The gap
-    gaps = results.gap_to_retrained
-    draw_gap_panel(gap_panel, gaps, others)
-    numbers = gaps.map(points)
-    numbers[RETRAIN] = f"{points(others.min())} to\n{points(others.max())}"
-    name_rows(gap_panel, numbers)
-    gap_panel.set_title("Gap to the target")
-    words = "percentage points of probability,\neach tick 10 times more"
-    gap_panel.set_xlabel(words, loc="left")
+    # The models: gaps
+    draw_gaps(gap_panel, results.gap_to_retrained, len(data.asked))
+
+    # Other retrains, below the models
+    for ax, part in ((test_panel, data.test), (forget_panel, data.forget)):
+        accuracies = np.array([other.score(part.X, part.y) for other in comparison.others])
+        draw_others(ax, n_models, accuracies, accuracies, "{:.0%}".format)
+    gaps = gaps_to_others(comparison.models[RETRAIN], comparison)
+    x = as_drawn(gaps)
+    draw_others(gap_panel, n_models, x, gaps, points)
+    gap_panel.axvspan(x.min(), x.max(), color=GREEN_TINT, zorder=0)
 
     # What each model is, below its name
     milliseconds = (1000 * results.seconds).map("{:,.1f} ms".format)
     meanings = {
         ORIGINAL: "before the request",
-        RETRAIN: f"the target, in {milliseconds[RETRAIN]}",
-        NAIVE: f"the same weights, in {milliseconds[NAIVE]}",
-        ASCENT: f"raises their loss, in {milliseconds[ASCENT]}",
+        RETRAIN: f"the target, {milliseconds[RETRAIN]}",
+        NAIVE: f"the same weights, {milliseconds[NAIVE]}",
+        ASCENT: f"trained to fail on them, {milliseconds[ASCENT]}",
     }
     names = [f"{name}\n{meanings[name]}" for name in results.index]
+    names.append(f"{n_others} other retrains\nfrom other random weights")
     test_panel.set_yticks(range(len(names)), names, linespacing=1.3)
+    test_panel.set_ylim(n_models + 0.6, -0.6)
     test_panel.figure.align_xlabels()
     return fig
 
@@ -2448,14 +2468,6 @@ def draw_targets(ax, comparison):
         ax.axhline(accuracy[RETRAIN], **TARGET_LINE, zorder=0)
 
 
-SMALLEST = 0.01  # points: what is drawn for smaller gaps, since 0 has no place on a log scale
-
-
-def as_drawn(gaps):
-    """Gaps as they are drawn, in points of probability."""
-    return np.maximum(100 * gaps, SMALLEST)
-
-
 def draw_yardsticks(ax, comparison):
     """A panel for gaps: its axis, a line for doing nothing, a band for other retrains.
 
@@ -3089,7 +3101,7 @@ ATYPICAL = "atypical"
 REQUESTS = {  # kind -> who asks
     RANDOM: "like everybody else",
     CLINIC: "unlike anybody else",
-    ATYPICAL: "like the other diagnosis",
+    ATYPICAL: "typical of the other diagnosis",
 }
 KINDS = list(REQUESTS)  # the position of a kind is part of the seed of its random numbers
 
@@ -3127,7 +3139,7 @@ def draw_clinic(n, rng):
 
 
 def most_atypical(rows, n):
-    """The n rows that look most like the other diagnosis, the most atypical one first."""
+    """The n rows that look most typical of the other diagnosis, the most atypical one first."""
     # The typical patient of either diagnosis
     typical = []
     for group in GROUPS.values():  # label 0, then label 1

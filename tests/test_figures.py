@@ -167,18 +167,44 @@ def test_performance(patients):
     assert values_of(forget, ":", mu.INK) == [0.5]
     assert "target 95%, not 50%" in forget.get_xlabel()
 
-    # Each gap, and the ten other retrains, in points
-    others = 100 * mu.gaps_to_others(patients.models[mu.RETRAIN], patients)
-    shown = [marks.get_offsets().data for marks in gap.collections]
-    near(shown[0], [[100 * results.gap_to_retrained[mu.ORIGINAL], 0]])
-    near(shown[1], np.column_stack([others, np.full(10, 1)]))
-    near(shown[3], [[100 * results.gap_to_retrained[mu.ASCENT], 3]])
-    shown = [text.get_text().strip() for text in gap.texts]
-    of_others = f"{others.min():.2g} to\n{others.max():.2g}"
-    assert shown == ["10 other\nretrains", "unchanged", "0.83", of_others, "0.83", "26.63"]
-    (join,) = gap.lines
-    gap_of_naive = 100 * results.gap_to_retrained[mu.NAIVE]
-    near(join.get_xydata(), [[gap_of_naive, 0], [gap_of_naive, 2]])
+    # Below the four models, ten other retrains: a dot each, in all panels
+    others = patients.others
+    for ax, part in ((test, patients.data.test), (forget, patients.data.forget)):
+        (dots,) = ax.collections
+        accuracies = [np.mean(other.predict(part.X) == part.y) for other in others]
+        near(dots.get_offsets(), np.column_stack([accuracies, np.full(10, 4)]))
+    assert test.texts[-1].get_text() == "94%\neach"
+    assert labels[4].startswith("10 other retrains")
+
+    # The gaps, in points; that of the target, 0, is drawn at the end of the axis
+    gaps = 100 * results.gap_to_retrained
+    gaps[mu.RETRAIN] = 0.01
+    of_others = 100 * mu.gaps_to_others(patients.models[mu.RETRAIN], patients)
+    dots = np.vstack([marks.get_offsets().data for marks in gap.collections])
+    near(dots[:4], np.column_stack([gaps, range(4)]))
+    near(dots[4:], np.column_stack([of_others, np.full(10, 4)]))
+    shown = [text.get_text() for text in gap.texts]
+    reach = f"{of_others.min():.2g} to\n{of_others.max():.2g}"
+    assert shown == ["0.83", "0.00", "0.83", "26.63", reach]
+    band = gap.patches[0].get_window_extent()
+    ends = gap.transData.transform([[of_others.min(), 0], [of_others.max(), 0]])[:, 0]
+    near([band.x0, band.x1], ends)
+
+
+@pytest.mark.parametrize(
+    ("gap", "accuracy", "words"),
+    [
+        (0.0041, 0.95, "looks like it, but not one weight"),  # the farthest retrain: 0.28 points
+        (0.0043, 0.95, "looks like it in accuracy, but not in the gap"),
+        (0.0043, 0.96, "differs from it in the gap"),
+    ],
+)
+def test_how_deletion_looks(patients, gap, accuracy, words):
+    results = patients.results.copy()
+    columns = ["gap_to_retrained", "forget_accuracy"]
+    results.loc[mu.NAIVE, columns] = [gap, accuracy]
+    changed = patients._replace(results=results)
+    assert words in explanation(mu.performance_figure(changed)).replace("\n", " ")
 
 
 @pytest.mark.parametrize("useful", [True, False])
