@@ -1273,14 +1273,33 @@ def what_ascent_does(comparison):
     return f"{verb} the model: {right:.0%} right, not {target:.0%}"
 
 
+HARDLY_LARGER = 1.5  # a gap so many times that of other retrains is just outside their range
+
+
+def looks_retrained(comparison):
+    """Is the gap of naive deletion that of other retrains, or hardly larger?"""
+    gaps = gaps_to_others(comparison.models[RETRAIN], comparison)
+    return comparison.results.gap_to_retrained[NAIVE] < HARDLY_LARGER * gaps.max()
+
+
+def performance_headline(comparison):
+    """What the figure of the accuracies and gaps shows of deletion and ascent."""
+    if not has_learned(comparison):
+        return NO_VERDICT
+    does = what_ascent_does(comparison)
+    if check_answers(comparison).holds["useful"]:
+        return f"Gradient ascent {does}"
+    if looks_retrained(comparison):
+        return f"Deletion looks retrained but isn't; ascent {does}"
+    return f"Deletion forgets nothing; gradient ascent {does}"
+
+
 def how_deletion_looks(comparison):
     """Is naive deletion like the target? To be said of "it", after a sentence on the target."""
-    results = comparison.results
-    largest = gaps_to_others(comparison.models[RETRAIN], comparison).max()
-    if results.gap_to_retrained[NAIVE] < 1.5 * largest:
-        # Among other retrains, or hardly farther away: no number shows that nothing was forgotten
+    if looks_retrained(comparison):
         return "Deletion looks like it, but not one weight has changed."
 
+    results = comparison.results
     accuracies = results[["test_accuracy", "forget_accuracy"]].map("{:.0%}".format)  # as drawn
     if accuracies.loc[NAIVE].equals(accuracies.loc[RETRAIN]):
         return "Deletion looks like it in accuracy, but not in the gap."
@@ -1297,10 +1316,27 @@ def as_drawn(gaps):
     return np.maximum(100 * gaps, SMALLEST)
 
 
-def draw_gaps(ax, gaps, n_asked):
-    """A dot for the gap of each model; gaps: a Series by name, the mean over n_asked rows."""
+def beside_the_band(gap, largest):
+    """Where a gap is, in words; the band ends with the largest gap of other retrains."""
+    if gap <= largest:
+        return "in the band"
+    if gap < HARDLY_LARGER * largest:
+        return "just outside"
+    return "outside" if gap < 10 * largest else "far outside"
+
+
+def draw_gaps(ax, gaps, largest, n_asked):
+    """A dot for the gap of each model; gaps: a Series by name, the mean over n_asked rows.
+
+    Of the methods' gaps it is said where they are, see beside_the_band.
+    """
     for row, (name, x) in enumerate(as_drawn(gaps).items()):
-        ax.scatter(x, row, **DOT, facecolor=COLORS.get(name, GREY))
+        color = COLORS.get(name, GREY)
+        ax.scatter(x, row, **DOT, facecolor=color)
+        if name in (NAIVE, ASCENT):
+            words = f"   {beside_the_band(gaps[name], largest)}   "  # some room beside the dot
+            side = "left" if x < 5 else "right"
+            ax.text(x, row, words, color=color, size=11, ha=side, va="center")
     name_rows(ax, gaps.map(points))
 
     ax.set(xscale="log", xlim=(SMALLEST, 100))
@@ -1331,17 +1367,10 @@ def performance_figure(comparison):
     n_others = len(comparison.others)
 
     # What was found, and how to read it
+    finding = performance_headline(comparison)
     explanation = f"{example(comparison)}. The target (dashed) is retrained without them."
     if has_learned(comparison):
         explanation += f" {how_deletion_looks(comparison)}"
-        holds = check_answers(comparison).holds
-        does = what_ascent_does(comparison)
-        if holds["useful"]:
-            finding = f"Gradient ascent {does}"
-        else:
-            finding = f"Deletion forgets nothing; gradient ascent {does}"
-    else:
-        finding = NO_VERDICT
 
     widths = [1, 1, 1.8]
     fig, axes = new_figure(5.2, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
@@ -1355,15 +1384,15 @@ def performance_figure(comparison):
     forget_panel.set_xlabel(f"right, of the {len(data.asked):,};\ntarget {aim}", loc="left")
 
     # The models: gaps
-    draw_gaps(gap_panel, results.gap_to_retrained, len(data.asked))
+    gaps_of_others = gaps_to_others(comparison.models[RETRAIN], comparison)
+    draw_gaps(gap_panel, results.gap_to_retrained, gaps_of_others.max(), len(data.asked))
 
     # Other retrains, below the models
     for ax, part in ((test_panel, data.test), (forget_panel, data.forget)):
         accuracies = np.array([other.score(part.X, part.y) for other in comparison.others])
         draw_others(ax, n_models, accuracies, accuracies, "{:.0%}".format)
-    gaps = gaps_to_others(comparison.models[RETRAIN], comparison)
-    x = as_drawn(gaps)
-    draw_others(gap_panel, n_models, x, gaps, points)
+    x = as_drawn(gaps_of_others)
+    draw_others(gap_panel, n_models, x, gaps_of_others, points)
     gap_panel.axvspan(x.min(), x.max(), color=GREEN_TINT, zorder=0)
 
     # What each model is, below its name
@@ -1375,7 +1404,7 @@ def performance_figure(comparison):
         ASCENT: f"trained to fail on them, {milliseconds[ASCENT]}",
     }
     names = [f"{name}\n{meanings[name]}" for name in results.index]
-    names.append(f"{n_others} other retrains\nfrom other random weights")
+    names.append(f"{n_others} other retrains (band)\nfrom other random weights")
     test_panel.set_yticks(range(len(names)), names, linespacing=1.3)
     test_panel.set_ylim(n_models + 0.6, -0.6)
     test_panel.figure.align_xlabels()

@@ -183,12 +183,27 @@ def test_performance(patients):
     dots = np.vstack([marks.get_offsets().data for marks in gap.collections])
     near(dots[:4], np.column_stack([gaps, range(4)]))
     near(dots[4:], np.column_stack([of_others, np.full(10, 4)]))
-    shown = [text.get_text() for text in gap.texts]
+    shown = [text.get_text().strip() for text in gap.texts]
     reach = f"{of_others.min():.2g} to\n{of_others.max():.2g}"
-    assert shown == ["0.83", "0.00", "0.83", "26.63", reach]
+    assert shown == ["outside", "far outside", "0.83", "0.00", "0.83", "26.63", reach]
     band = gap.patches[0].get_window_extent()
     ends = gap.transData.transform([[of_others.min(), 0], [of_others.max(), 0]])[:, 0]
     near([band.x0, band.x1], ends)
+
+
+@pytest.mark.parametrize(
+    ("gap", "words"),
+    [
+        (0.28, "in the band"),
+        (0.29, "just outside"),
+        (0.41, "just outside"),
+        (0.43, "outside"),
+        (2.7, "outside"),
+        (2.9, "far outside"),
+    ],
+)
+def test_where_a_gap_is(gap, words):
+    assert mu.beside_the_band(gap, 0.28) == words
 
 
 @pytest.mark.parametrize(
@@ -204,7 +219,9 @@ def test_how_deletion_looks(patients, gap, accuracy, words):
     columns = ["gap_to_retrained", "forget_accuracy"]
     results.loc[mu.NAIVE, columns] = [gap, accuracy]
     changed = patients._replace(results=results)
-    assert words in explanation(mu.performance_figure(changed)).replace("\n", " ")
+    figure = mu.performance_figure(changed)
+    assert words in explanation(figure).replace("\n", " ")
+    assert ("looks retrained but isn't" in title(figure)) == ("not one weight" in words)
 
 
 @pytest.mark.parametrize("useful", [True, False])

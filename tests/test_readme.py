@@ -47,7 +47,7 @@ def sequence():
 
 
 DEMO_HEADING = [
-    "model", "test accuracy", "retain accuracy", "forget accuracy", "predictions changed",
+    "model", "test accuracy", "retain accuracy", "forget accuracy", "forget predictions changed",
     "gap, points", "attack AUC",
 ]  # fmt: skip
 
@@ -364,7 +364,7 @@ def test_the_numbers_of_test_claims_stand_in_a_text():
 
 @pytest.mark.slow
 def test_the_verdicts_and_times_of_the_long_experiments():
-    """Times as loosely as they are said: "a tenth to a half", "about a half", "a fiftieth"."""
+    """Times as loosely as they are said: "a third to nearly all", "about a half", "a fiftieth"."""
     caught = study().caught.unstack(0)
     escape = [mu.RETRAIN, mu.NEWTON_RETRAIN, mu.NEWTON]
     assert not caught.loc[escape].any(axis=None)
@@ -377,7 +377,7 @@ def test_the_verdicts_and_times_of_the_long_experiments():
     # Relative to a full retrain
     seconds = study().seconds.unstack(0)
     time = seconds / seconds.loc[mu.RETRAIN]
-    assert time.loc[mu.NEWTON].between(0.05, 0.6).all()
+    assert (seconds.loc[mu.NEWTON] / seconds.loc[mu.NEWTON_RETRAIN]).between(0.2, 1.2).all()
     assert time.loc[mu.ASCENT].between(0.1, 0.6).all()
     assert time.loc[mu.REWIND].between(0.3, 0.7).all()
 
