@@ -1273,7 +1273,7 @@ def what_ascent_does(comparison):
     return f"{verb} the model: {right:.0%} right, not {target:.0%}"
 
 
-HARDLY_LARGER = 1.5  # a gap so many times that of other retrains is just outside their range
+HARDLY_LARGER = 1.5  # up to so many times their largest gap, a gap is almost that of other retrains
 
 
 def looks_retrained(comparison):
@@ -1302,8 +1302,8 @@ def how_deletion_looks(comparison):
     results = comparison.results
     accuracies = results[["test_accuracy", "forget_accuracy"]].map("{:.0%}".format)  # as drawn
     if accuracies.loc[NAIVE].equals(accuracies.loc[RETRAIN]):
-        return "Deletion looks like it in accuracy, but not in the gap."
-    return "Deletion differs from it in the gap."
+        return "Deletion has its accuracy, but other retrains come closer to it."
+    return "Other retrains come closer to it than deletion."
 
 
 # In a panel of gaps
@@ -1319,9 +1319,9 @@ def as_drawn(gaps):
 def beside_the_band(gap, largest):
     """Where a gap is, in words; the band ends with the largest gap of other retrains."""
     if gap <= largest:
-        return "in the band"
+        return "inside"
     if gap < HARDLY_LARGER * largest:
-        return "just outside"
+        return "almost inside"
     return "outside" if gap < 10 * largest else "far outside"
 
 
@@ -1349,7 +1349,9 @@ def draw_gaps(ax, gaps, largest, n_asked):
 
 def draw_others(ax, row, x, values, form):
     """Other retrains in a row of their own: dots at x (k,), the range of values (k,) in words."""
-    ax.scatter(x, [row] * len(x), **DOT, facecolor=GREEN)
+    lines = [-0.15, 0, 0.15] if np.ptp(x) > 0 else [0]  # one, if all are the same dot anyhow
+    y = row + np.resize(lines, len(x))
+    ax.scatter(np.sort(x), y, **DOT, facecolor=GREEN)
 
     low = form(values.min())
     high = form(values.max())
@@ -3130,7 +3132,7 @@ ATYPICAL = "atypical"
 REQUESTS = {  # kind -> who asks
     RANDOM: "like everybody else",
     CLINIC: "unlike anybody else",
-    ATYPICAL: "typical of the other diagnosis",
+    ATYPICAL: "like people with the other diagnosis",
 }
 KINDS = list(REQUESTS)  # the position of a kind is part of the seed of its random numbers
 
@@ -3168,7 +3170,7 @@ def draw_clinic(n, rng):
 
 
 def most_atypical(rows, n):
-    """The n rows that look most typical of the other diagnosis, the most atypical one first."""
+    """The n rows that look most like the other diagnosis, the most atypical one first."""
     # The typical patient of either diagnosis
     typical = []
     for group in GROUPS.values():  # label 0, then label 1

@@ -364,7 +364,7 @@ def test_the_numbers_of_test_claims_stand_in_a_text():
 
 @pytest.mark.slow
 def test_the_verdicts_and_times_of_the_long_experiments():
-    """Times as loosely as they are said: "a third to nearly all", "about a half", "a fiftieth"."""
+    """Times as loosely as they are said: "a third to all", "about a half", "a fiftieth"."""
     caught = study().caught.unstack(0)
     escape = [mu.RETRAIN, mu.NEWTON_RETRAIN, mu.NEWTON]
     assert not caught.loc[escape].any(axis=None)
@@ -378,7 +378,7 @@ def test_the_verdicts_and_times_of_the_long_experiments():
     seconds = study().seconds.unstack(0)
     time = seconds / seconds.loc[mu.RETRAIN]
     assert (seconds.loc[mu.NEWTON] / seconds.loc[mu.NEWTON_RETRAIN]).between(0.2, 1.2).all()
-    assert time.loc[mu.ASCENT].between(0.1, 0.6).all()
+    assert time.loc[mu.ASCENT].between(0.1, 0.7).all()
     assert time.loc[mu.REWIND].between(0.3, 0.7).all()
 
     one_by_one = mu.summarise_ledger(sequence()[0]).time.unstack(0)
