@@ -1302,7 +1302,7 @@ def how_deletion_looks(comparison):
     results = comparison.results
     accuracies = results[["test_accuracy", "forget_accuracy"]].map("{:.0%}".format)  # as drawn
     if accuracies.loc[NAIVE].equals(accuracies.loc[RETRAIN]):
-        return "Deletion has its accuracy, but other retrains come closer to it."
+        return "Deletion has the target's accuracy, but other retrains come closer."
     return "Other retrains come closer to it than deletion."
 
 
@@ -1402,7 +1402,7 @@ def performance_figure(comparison):
     meanings = {
         ORIGINAL: "before the request",
         RETRAIN: f"the target, {milliseconds[RETRAIN]}",
-        NAIVE: f"the same weights, {milliseconds[NAIVE]}",
+        NAIVE: f"rows gone, weights kept, {milliseconds[NAIVE]}",
         ASCENT: f"trained to fail on them, {milliseconds[ASCENT]}",
     }
     names = [f"{name}\n{meanings[name]}" for name in results.index]
