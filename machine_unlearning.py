@@ -1273,7 +1273,7 @@ def what_ascent_does(comparison):
     return f"{verb} the model: {right:.0%} right, not {target:.0%}"
 
 
-HARDLY_LARGER = 1.5  # up to so many times their largest gap, a gap is almost that of other retrains
+HARDLY_LARGER = 1.5  # up to so many times their largest gap, a gap is just outside other retrains'
 
 
 def looks_retrained(comparison):
@@ -1321,19 +1321,19 @@ def beside_the_band(gap, largest):
     if gap <= largest:
         return "inside"
     if gap < HARDLY_LARGER * largest:
-        return "almost inside"
+        return "just outside"
     return "outside" if gap < 10 * largest else "far outside"
 
 
 def draw_gaps(ax, gaps, largest, n_asked):
     """A dot for the gap of each model; gaps: a Series by name, the mean over n_asked rows.
 
-    Of the methods' gaps it is said where they are, see beside_the_band.
+    Beside it stands where it is, see beside_the_band; the target has no gap.
     """
     for row, (name, x) in enumerate(as_drawn(gaps).items()):
         color = COLORS.get(name, GREY)
         ax.scatter(x, row, **DOT, facecolor=color)
-        if name in (NAIVE, ASCENT):
+        if name != RETRAIN:
             words = f"   {beside_the_band(gaps[name], largest)}   "  # some room beside the dot
             side = "left" if x < 5 else "right"
             ax.text(x, row, words, color=color, size=11, ha=side, va="center")

@@ -186,7 +186,7 @@ def test_performance(patients):
     near(dots[4:, 0], np.sort(of_others))
     shown = [text.get_text().strip() for text in gap.texts]
     reach = f"{of_others.min():.2g} to\n{of_others.max():.2g}"
-    assert shown == ["outside", "far outside", "0.83", "0.00", "0.83", "26.63", reach]
+    assert shown == ["outside", "outside", "far outside", "0.83", "0.00", "0.83", "26.63", reach]
     band = gap.patches[0].get_window_extent()
     ends = gap.transData.transform([[of_others.min(), 0], [of_others.max(), 0]])[:, 0]
     near([band.x0, band.x1], ends)
@@ -196,8 +196,8 @@ def test_performance(patients):
     ("gap", "words"),
     [
         (0.28, "inside"),
-        (0.29, "almost inside"),
-        (0.41, "almost inside"),
+        (0.29, "just outside"),
+        (0.41, "just outside"),
         (0.43, "outside"),
         (2.7, "outside"),
         (2.9, "far outside"),
