@@ -48,7 +48,7 @@ def sequence():
 
 DEMO_HEADING = [
     "model", "test accuracy", "retain accuracy", "forget accuracy", "forget predictions changed",
-    "gap, points", "attack AUC",
+    "gap, points", "AUC",
 ]  # fmt: skip
 
 
