@@ -364,7 +364,7 @@ def test_the_numbers_of_test_claims_stand_in_a_text():
 
 @pytest.mark.slow
 def test_the_verdicts_and_times_of_the_long_experiments():
-    """Times as loosely as they are said: "a third to all", "about a half", "a fiftieth"."""
+    """Times as loosely as they are said: "a third to all", "about half", "a fiftieth"."""
     caught = study().caught.unstack(0)
     escape = [mu.RETRAIN, mu.NEWTON_RETRAIN, mu.NEWTON]
     assert not caught.loc[escape].any(axis=None)
