@@ -1295,15 +1295,15 @@ def performance_headline(comparison):
 
 
 def how_deletion_looks(comparison):
-    """Is naive deletion like the target? To be said of "it", after a sentence on the target."""
+    """Is naive deletion like the target? To be said after a sentence on the target."""
     if looks_retrained(comparison):
         return "Deletion looks like it, but not one weight has changed."
 
     results = comparison.results
     accuracies = results[["test_accuracy", "forget_accuracy"]].map("{:.0%}".format)  # as drawn
     if accuracies.loc[NAIVE].equals(accuracies.loc[RETRAIN]):
-        return "Deletion has the target's accuracy, but other retrains come closer."
-    return "Other retrains come closer to it than deletion."
+        return "Deletion is as accurate, but other retrains come closer to the target."
+    return "Other retrains come closer to the target than deletion."
 
 
 # In a panel of gaps

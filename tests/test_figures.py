@@ -211,8 +211,8 @@ def test_where_a_gap_is(gap, words):
     ("gap", "accuracy", "words"),
     [
         (0.0041, 0.95, "looks like it, but not one weight"),  # the farthest retrain: 0.28 points
-        (0.0043, 0.95, "has the target's accuracy, but other retrains come closer"),
-        (0.0043, 0.96, ". Other retrains come closer to it than deletion"),
+        (0.0043, 0.95, "is as accurate, but other retrains come closer to the target"),
+        (0.0043, 0.96, ". Other retrains come closer to the target than deletion"),
     ],
 )
 def test_how_deletion_looks(patients, gap, accuracy, words):
