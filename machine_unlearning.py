@@ -1082,16 +1082,20 @@ def new_figure(height, finding, explanation, n_rows=1, n_columns=1, **grid):
     return fig, space.subplots(n_rows, n_columns, **grid)
 
 
+def write_number(ax, row, number, color):
+    """A number, in words, right of a row."""
+    place = ax.get_yaxis_transform()  # x in widths of the panel, 1 at its right; y in rows
+    ax.text(1.06, row, number, transform=place, color=color, va="center")
+
+
 def name_rows(ax, numbers):
     """Write names at the left of a panel, numbers at its right; numbers: a Series by name."""
     ax.set_yticks(range(len(numbers)), numbers.index)
     ax.set_ylim(len(numbers) - 0.4, -0.6)  # the first row on top, some room above and below
     ax.tick_params(axis="y", length=0)
 
-    place = ax.get_yaxis_transform()  # x in widths of the panel, 1 at its right; y in rows
     for row, (name, number) in enumerate(numbers.items()):
-        color = COLORS.get(name, INK)
-        ax.text(1.06, row, number, transform=place, color=color, va="center")
+        write_number(ax, row, number, COLORS.get(name, INK))
 
 
 def draw_bars(ax, title, values, lines):
@@ -1356,8 +1360,7 @@ def draw_others(ax, row, x, values, form):
     low = form(values.min())
     high = form(values.max())
     words = f"{low}\neach" if low == high else f"{low} to\n{high}"
-    place = ax.get_yaxis_transform()  # as in name_rows
-    ax.text(1.06, row, words, transform=place, color=GREEN, va="center")
+    write_number(ax, row, words, GREEN)
 
 
 @in_our_style()

@@ -121,11 +121,14 @@ def values_of(ax, linestyle, color):
     return values
 
 
-def assert_bars(ax, values):
-    """Bars and the numbers beside them are the values; retraining is green, ascent is red."""
+def assert_bars(ax, values, n_more=0):
+    """Bars and the numbers beside them are the values; retraining is green, ascent is red.
+
+    Below them stand n_more texts.
+    """
     near([bar.get_width() for bar in ax.patches], values)
     colors = [to_hex(bar.get_facecolor()) for bar in ax.patches]
     assert colors == [mu.COLORS.get(name, mu.PALE) for name in values.index]
+    assert len(ax.texts) == len(values) + n_more
     shown = [numbers(text.get_text())[0] for text in ax.texts[: len(values)]]
-    scale = 100 if ax.texts[0].get_text().endswith("%") else 1
-    near(shown, scale * values, atol=0.51 if scale == 100 else 0.051)
+    near(shown, 100 * values, atol=0.51)

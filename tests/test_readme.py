@@ -377,6 +377,7 @@ def test_the_verdicts_and_times_of_the_long_experiments():
     # Relative to a full retrain
     seconds = study().seconds.unstack(0)
     time = seconds / seconds.loc[mu.RETRAIN]
+    assert time.loc[mu.NEWTON].between(0.05, 0.6).all()
     assert (seconds.loc[mu.NEWTON] / seconds.loc[mu.NEWTON_RETRAIN]).between(0.2, 1.2).all()
     assert time.loc[mu.ASCENT].between(0.1, 0.6).all()
     assert time.loc[mu.REWIND].between(0.3, 0.7).all()
