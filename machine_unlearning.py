@@ -1294,20 +1294,16 @@ def performance_headline(comparison):
     if check_answers(comparison).holds["useful"]:
         return f"Gradient ascent {does}"
     if looks_retrained(comparison):
-        return f"Deletion looks retrained but isn't; ascent {does}"
-    return f"Deletion forgets nothing; gradient ascent {does}"
+        return f"Naive deletion only looks retrained; ascent {does}"
+    return f"Naive deletion forgets nothing; ascent {does}"
 
 
-def how_deletion_looks(comparison):
-    """Is naive deletion like the target? To be said after a sentence on the target."""
-    if looks_retrained(comparison):
-        return "Deletion looks like it, but not one weight has changed."
-
-    results = comparison.results
-    accuracies = results[["test_accuracy", "forget_accuracy"]].map("{:.0%}".format)  # as drawn
+def what_accuracy_shows(results):
+    """Do the accuracies, as drawn, tell naive deletion from the target? If not, a sentence."""
+    accuracies = results[["test_accuracy", "forget_accuracy"]].map("{:.0%}".format)
     if accuracies.loc[NAIVE].equals(accuracies.loc[RETRAIN]):
-        return "Deletion is as accurate, but other retrains come closer to the target."
-    return "Other retrains come closer to the target than deletion."
+        return "Accuracy cannot tell deletion from the target."
+    return ""
 
 
 # In a panel of gaps
@@ -1329,24 +1325,52 @@ def beside_the_band(gap, largest):
     return "outside" if gap < 10 * largest else "far outside"
 
 
-def draw_gaps(ax, gaps, largest, n_asked):
-    """A dot for the gap of each model; gaps: a Series by name, the mean over n_asked rows.
+def write_beside(ax, x, row, words, color):
+    """Words right of a dot in a panel of gaps; left of it where it is far right."""
+    is_far_right = x > 5  # points
+    shift = -12 if is_far_right else 12  # typographic points
+    ax.annotate(
+        words,
+        (x, row),
+        xytext=(shift, 0),
+        textcoords="offset points",
+        color=color,
+        size=11,
+        ha="right" if is_far_right else "left",
+        va="center",
+    )
 
-    Beside it stands where it is, see beside_the_band; the target has no gap.
+
+def draw_gaps(ax, gaps, others, n_asked):
+    """A dot for the gap of each model, a Series by name: the mean over n_asked rows.
+
+    Words beside the dots say where they are, next to the gaps of other retrains, (k,).
     """
-    for row, (name, x) in enumerate(as_drawn(gaps).items()):
-        color = COLORS.get(name, GREY)
-        ax.scatter(x, row, **DOT, facecolor=color)
-        if name != RETRAIN:
-            words = f"   {beside_the_band(gaps[name], largest)}   "  # some room beside the dot
-            side = "left" if x < 5 else "right"
-            ax.text(x, row, words, color=color, size=11, ha=side, va="center")
+    x = as_drawn(gaps)
+    rows = dict(zip(gaps.index, range(len(gaps))))
+    for name, row in rows.items():
+        ax.scatter(x[name], row, **DOT, facecolor=COLORS.get(name, GREY))
     name_rows(ax, gaps.map(points))
+
+    # A band that ends with the largest gap of other retrains; its meaning, above the first row
+    end = as_drawn(others).max()
+    ax.axvspan(SMALLEST, end, color=GREEN_TINT, zorder=0)
+    middle = np.sqrt(SMALLEST * end)  # on a log scale
+    middle = max(middle, 0.04)  # so that the words fit
+    ax.text(middle, -0.85, "could be\na retrain", color=GREEN, size=11, ha="center", va="center")
+
+    # Where the models are. Naive deletion is the original: the words stand between the two
+    is_old = beside_the_band(gaps[NAIVE], others.max())
+    but = ", yet" if is_old == "inside" else ":"
+    between = (rows[ORIGINAL] + rows[NAIVE]) / 2
+    write_beside(ax, x[NAIVE], between, f"{is_old}{but} still\nthe old model", GREY)
+    is_ascent = beside_the_band(gaps[ASCENT], others.max())
+    write_beside(ax, x[ASCENT], rows[ASCENT], is_ascent, COLORS[ASCENT])
 
     ax.set(xscale="log", xlim=(SMALLEST, 100))
     ax.set_xticks([0.01, 0.1, 1, 10, 100], ["≤ 0.01", "0.1", "1", "10", "100"])
     ax.minorticks_off()
-    ax.set_title("Gap to the target")
+    ax.set_title("Gap: how far from the target")
     meaning = f"mean difference in probability for\nthe {n_asked:,}, in percentage points"
     ax.set_xlabel(f"{meaning};\neach tick 10 times more", loc="left")
 
@@ -1367,18 +1391,20 @@ def draw_others(ax, row, x, values, form):
 def performance_figure(comparison):
     """Three panels: the two accuracies, and the gap; other retrains stand below the models."""
     data = comparison.data
-    results = comparison.results
-    n_models = len(results)
     n_others = len(comparison.others)
+
+    # Deletion stands below the model that it leaves as it is, the target above other retrains
+    results = comparison.results.loc[[ORIGINAL, NAIVE, ASCENT, RETRAIN]]
+    n_models = len(results)
 
     # What was found, and how to read it
     finding = performance_headline(comparison)
     explanation = f"{example(comparison)}. The target (dashed) is retrained without them."
     if has_learned(comparison):
-        explanation += f" {how_deletion_looks(comparison)}"
+        explanation += f" {what_accuracy_shows(results)}"
 
     widths = [1, 1, 1.8]
-    fig, axes = new_figure(5.2, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
+    fig, axes = new_figure(5.6, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
     test_panel, forget_panel, gap_panel = axes
 
     # The models: accuracies
@@ -1386,32 +1412,33 @@ def performance_figure(comparison):
     test_panel.set_xlabel(f"right, of\n{len(data.test.y):,} never seen", loc="left")
     draw_bars(forget_panel, "Forget accuracy", results.forget_accuracy, lines=["target", "50%"])
     aim = aim_of_forgetting(comparison)
-    forget_panel.set_xlabel(f"right, of the {len(data.asked):,};\ntarget {aim}", loc="left")
+    meaning = f"right, of the {len(data.asked):,};\na model without\nthem: {aim}"
+    forget_panel.set_xlabel(meaning, loc="left")
 
     # The models: gaps
     gaps_of_others = gaps_to_others(comparison.models[RETRAIN], comparison)
-    draw_gaps(gap_panel, results.gap_to_retrained, gaps_of_others.max(), len(data.asked))
+    draw_gaps(gap_panel, results.gap_to_retrained, gaps_of_others, len(data.asked))
 
     # Other retrains, below the models
     for ax, part in ((test_panel, data.test), (forget_panel, data.forget)):
         accuracies = np.array([other.score(part.X, part.y) for other in comparison.others])
         draw_others(ax, n_models, accuracies, accuracies, "{:.0%}".format)
-    x = as_drawn(gaps_of_others)
-    draw_others(gap_panel, n_models, x, gaps_of_others, points)
-    gap_panel.axvspan(x.min(), x.max(), color=GREEN_TINT, zorder=0)
+    draw_others(gap_panel, n_models, as_drawn(gaps_of_others), gaps_of_others, points)
 
     # What each model is, below its name
-    milliseconds = (1000 * results.seconds).map("{:,.1f} ms".format)
     meanings = {
         ORIGINAL: "before the request",
-        RETRAIN: f"the target, {milliseconds[RETRAIN]}",
-        NAIVE: f"rows gone, weights kept, {milliseconds[NAIVE]}",
-        ASCENT: f"trained to fail on them, {milliseconds[ASCENT]}",
+        NAIVE: "rows gone, weights kept",
+        ASCENT: "trained to fail on them",
+        RETRAIN: "the target: never saw them",
     }
-    names = [f"{name}\n{meanings[name]}" for name in results.index]
-    names.append(f"{n_others} other retrains (band)\nfrom other random weights")
+    names = []
+    for name, seconds in results.seconds.items():
+        time = "" if name == ORIGINAL else f", {1000 * seconds:,.1f} ms"
+        names.append(f"{name}{time}\n{meanings[name]}")
+    names.append(f"{n_others} other retrains\nfrom other random weights")
     test_panel.set_yticks(range(len(names)), names, linespacing=1.3)
-    test_panel.set_ylim(n_models + 0.6, -0.6)
+    test_panel.set_ylim(n_models + 0.6, -1.3)
     test_panel.figure.align_xlabels()
     return fig
 
