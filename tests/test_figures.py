@@ -402,7 +402,7 @@ def test_the_sweep_figure(swept):
     near(np.sort(retrained.get_offsets()[:, 1]), accuracies[mu.RETRAIN])
     near(np.sort(ascent.get_offsets()[:, 1]), accuracies[mu.ASCENT])
     near(diamonds.get_offsets(), [[1, 0.7]])
-    assert title(seeds) == "3 other seeds:\nours is the mildest"
+    assert title(seeds) == "3 seeds, same dose:\nours is the mildest"
     assert values_of(accuracy, "--", mu.GREEN) == values_of(seeds, "--", mu.GREEN) == [0.95]
 
     # The best dose and ours, and how ours compares with other seeds
@@ -618,7 +618,7 @@ def test_no_verdict_in_film_and_sweep_where_nothing_was_learned(swept, film, mon
     path = film[1]
     monkeypatch.setattr(mu, "has_learned", lambda comparison: False)
     assert mu.film_headline(path, comparison).startswith("No verdict")
-    assert mu.seeds_headline(accuracies, comparison) == "3 other seeds"
+    assert mu.seeds_headline(accuracies, comparison) == "3 seeds, same dose"
     for page in (mu.film_page(path, comparison), mu.sweep_page(doses, accuracies, comparison)):
         assert page.startswith("No verdict")
         assert "where to stop" not in page
