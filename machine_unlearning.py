@@ -2535,7 +2535,7 @@ def draw_yardsticks(ax, comparison):
     Returns their names.
     """
     ax.set(yscale="log", ylim=(SMALLEST, 110), yticks=[0.01, 0.1, 1, 10, 100])
-    ax.set_ylabel("percentage points of probability")
+    ax.set_ylabel("percentage points\nof probability")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 

@@ -10,11 +10,13 @@ import re
 import shlex
 from functools import cache, partial
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import COMMANDS, ROOT, numbers
 from joblib import parallel_config
+from PIL import Image
 from scipy.stats import norm
 from test_claims import scores_of_seed
 
@@ -423,6 +425,30 @@ def test_every_figure_is_committed_shown_and_described(ran):
     assert committed >= written
     assert in_guide == committed
     assert in_readme <= committed
+
+
+def last_picture(path):
+    """The grey values (height, width) of a figure, or of the last frame of a film."""
+    with Image.open(path) as picture:
+        picture.seek(getattr(picture, "n_frames", 1) - 1)
+        return np.asarray(picture.convert("L")).astype(int)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "experiment", ["demo", "basic", "clinical", "sweep", "film", "study", "sequential"]
+)
+def test_committed_figures_are_those_of_this_script(experiment, tmp_path):
+    """But for the times. An older Matplotlib, with other letters, is no reason to redraw them."""
+    if mpl.__version_info__ < (3, 11):
+        pytest.skip("they were drawn by Matplotlib 3.11")
+    assert mu.main([experiment, "--quiet", "--output", str(tmp_path)]) == 0
+    for path in tmp_path.iterdir():
+        new = last_picture(path)
+        old = last_picture(ROOT / "output" / path.name)
+        assert old.shape == new.shape, path.name
+        share = (abs(old - new) > 64).mean()
+        assert share < 0.01, f"{path.name} shows something else: {share:.1%} of it"
 
 
 def slugs(path):
