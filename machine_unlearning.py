@@ -180,6 +180,11 @@ class Settings:
         if self.format not in FORMATS:
             raise SettingsError(f"--format {self.format}: choose png, svg or pdf")
 
+    @property
+    def dose(self):
+        """How much ascent in all: epochs x step size, in learning rates."""
+        return self.unlearn_epochs * self.multiplier
+
 
 # =================================================================================================
 # Part 1: The demo
@@ -1268,7 +1273,7 @@ def what_ascent_does(comparison):
     right = results.test_accuracy[ASCENT]
     target = results.test_accuracy[RETRAIN]
 
-    if comparison.settings.unlearn_epochs * comparison.settings.multiplier == 0:
+    if comparison.settings.dose == 0:
         return "without a step leaves the model as it was"
     if check_answers(comparison).holds["useful"]:
         times = times_the_gap(results)
@@ -2535,7 +2540,6 @@ def draw_yardsticks(ax, comparison):
     Returns their names.
     """
     ax.set(yscale="log", ylim=(SMALLEST, 110), yticks=[0.01, 0.1, 1, 10, 100])
-    ax.set_ylabel("percentage points\nof probability")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_locator(NullLocator())
 
@@ -2561,9 +2565,9 @@ DIAMOND = {  # our example
 }
 
 
-def set_dose_axis(ax, title, doses, example_dose):
-    """A horizontal axis for the dose, up to the largest."""
-    seen = pd.Series([*doses.dose, example_dose])
+def draw_dose_axis(ax, title, doses, comparison):
+    """A horizontal axis for the dose, up to the largest; on it our example's, and the best one."""
+    seen = pd.Series([*doses.dose, comparison.settings.dose])
     seen = seen[seen > 0]  # 0 has no place on a log scale
     low = 10 ** np.floor(np.log10(seen.min()))  # a power of ten
     ax.set_title(title, pad=ROOM_ABOVE)
@@ -2573,14 +2577,10 @@ def set_dose_axis(ax, title, doses, example_dose):
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_locator(NullLocator())
 
-
-def mark_doses(ax, doses, comparison):
-    """Mark our example's dose, and the best one, if it is better than doing nothing."""
-    settings = comparison.settings
+    # Our example's dose, and the best one, if it is better than doing nothing
     marks = {}
-    example_dose = settings.unlearn_epochs * settings.multiplier
-    if example_dose > 0:
-        marks[example_dose] = "our example"
+    if comparison.settings.dose > 0:
+        marks[comparison.settings.dose] = "our example"
     if doses.gap_to_retrained.min() < comparison.results.gap_to_retrained[NAIVE]:
         best_dose = doses.dose[doses.gap_to_retrained.idxmin()]
         marks[best_dose] = f"best: {best_dose:g}"
@@ -2592,33 +2592,28 @@ def mark_doses(ax, doses, comparison):
 
 def draw_gap_over_dose(ax, doses, comparison):
     """The gap in points of probability, beside other retrains and doing nothing."""
-    settings = comparison.settings
-    example_dose = settings.unlearn_epochs * settings.multiplier
     gaps = as_drawn(doses.gap_to_retrained)
     gap_at_largest_dose = gaps[doses.dose.idxmax()]
+    gap_of_ours = as_drawn(comparison.results.gap_to_retrained[ASCENT])
 
     names = draw_yardsticks(ax, comparison)
     ax.scatter(doses.dose, gaps, color=RED, s=24, clip_on=False)
-    ax.scatter(example_dose, as_drawn(comparison.results.gap_to_retrained[ASCENT]), **DIAMOND)
-    set_dose_axis(ax, "Gap to the target", doses, example_dose)
-    mark_doses(ax, doses, comparison)
+    ax.scatter(comparison.settings.dose, gap_of_ours, **DIAMOND)
+    draw_dose_axis(ax, "Gap to the target, in points", doses, comparison)
     name_lines(ax, [*names, LineName(gap_at_largest_dose, "gradient ascent", RED)])
 
 
 def draw_accuracy_over_dose(ax, doses, comparison):
     """Both accuracies after ascent, and what the retrained model gets right of the forget set."""
-    settings = comparison.settings
     forget_accuracy = comparison.results.forget_accuracy
-    example_dose = settings.unlearn_epochs * settings.multiplier
 
     ax.scatter(doses.dose, doses.forget_accuracy, color=RED, s=24, clip_on=False)
     ax.scatter(doses.dose, doses.test_accuracy, color=INK, s=10, clip_on=False)  # on top of them
-    ax.scatter(example_dose, forget_accuracy[ASCENT], **DIAMOND)
+    ax.scatter(comparison.settings.dose, forget_accuracy[ASCENT], **DIAMOND)
     ax.axhline(forget_accuracy[RETRAIN], **TARGET_LINE, zorder=0)
 
     set_percent_axis(ax)
-    set_dose_axis(ax, "Accuracy after ascent", doses, example_dose)
-    mark_doses(ax, doses, comparison)
+    draw_dose_axis(ax, "Accuracy after ascent", doses, comparison)
     at_largest_dose = doses.loc[doses.dose.idxmax()]
     whom = in_lines(the_asked(comparison.data), 1)
     name_lines(ax, [
@@ -2684,7 +2679,7 @@ def sweep_figure(doses, accuracies, comparison):
         f"ascent × step size; ◇ is our example, {settings.unlearn_epochs} × "
         f"{settings.multiplier:g}."
     )
-    widths = [1.3, 1.3, 1.1]
+    widths = [1.3, 1.3, 1.2]
     fig, axes = new_figure(4.9, finding, explanation, 1, 3, width_ratios=widths)
     gap_panel, accuracy_panel, seeds_panel = axes
     draw_gap_over_dose(gap_panel, doses, comparison)
