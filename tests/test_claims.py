@@ -192,7 +192,7 @@ def seen_on_the_way(trial):
 
 
 def test_ascent_is_caught_even_where_it_is_nearest():
-    # "caught all the same", with 64 trials; another retrain is not
+    # "But it is caught", with 64 trials; another retrain is not
     trials = in_parallel(seen_on_the_way, range(64))
 
     def verdicts(name):
