@@ -1331,7 +1331,7 @@ def beside_the_band(gap, largest):
 
 
 def write_beside(ax, x, row, words, color):
-    """Words right of a dot in a panel of gaps; left of it where it is far right."""
+    """Words right of a place in a panel of gaps; left of it where it is far right."""
     is_far_right = x > 5  # points
     shift = -12 if is_far_right else 12  # typographic points
     ax.annotate(
@@ -1368,7 +1368,8 @@ def draw_gaps(ax, gaps, others, n_asked):
     is_old = beside_the_band(gaps[NAIVE], others.max())
     but = ", yet" if is_old == "inside" else ":"
     between = (rows[ORIGINAL] + rows[NAIVE]) / 2
-    write_beside(ax, x[NAIVE], between, f"{is_old}{but} still\nthe old model", GREY)
+    place = max(x[NAIVE], end)  # not across the end of the band
+    write_beside(ax, place, between, f"{is_old}{but} still\nthe old model", GREY)
     is_ascent = beside_the_band(gaps[ASCENT], others.max())
     write_beside(ax, x[ASCENT], rows[ASCENT], is_ascent, COLORS[ASCENT])
 
