@@ -253,7 +253,7 @@ def clinical_of_seed(seed):
 
 
 def test_on_real_patients_the_gap_cannot_tell_in_half_of_the_seeds():
-    # Deletion's gap is inside the range of retrains with "half of 30 seeds"
+    # Deletion's gap is no larger than those of retrains with "15 of 30 seeds", "half of 30 seeds"
     assert sum(in_parallel(clinical_of_seed, SEEDS)) == 15
 
 
