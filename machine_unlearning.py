@@ -2618,6 +2618,7 @@ def draw_accuracy_over_dose(ax, doses, comparison):
     at_largest_dose = doses.loc[doses.dose.idxmax()]
     whom = in_lines(the_asked(comparison.data), 1)
     name_lines(ax, [
+        LineName(forget_accuracy[RETRAIN], "the target", GREEN),
         LineName(at_largest_dose.test_accuracy, "test set", INK),
         LineName(at_largest_dose.forget_accuracy, whom, RED),
     ])  # fmt: skip

@@ -216,7 +216,7 @@ def test_with_seed_7_ascent_breaks_the_model_again():
 
 
 def test_with_50_000_patients():
-    # Exercise 5, "--patients 50000": deletion's gap is "inside the range"
+    # Exercise 5, "--patients 50000": deletion's gap is "small now": inside the range of retrains
     comparison = mu.compare(mu.hospital, mu.Settings(patients=50_000), repeats=1)
     assert comparison.results.gap_to_retrained[mu.NAIVE] < farthest_retrain(comparison)
 
