@@ -1796,13 +1796,14 @@ def compare(make_cohort, settings, repeats=3, n_others=10):
     """The demo's Comparison, on any rows of two classes.
 
     make_cohort(settings, rng) returns a Cohort, or its first four parts: features, labels, the
-    names of the two classes, an unfitted scaler. Long names are shortened, to what the figures have
-    room for. repeats, n_others: see answer_and_measure. Raises ValueError for a cohort that cannot
-    be read, SettingsError if the retain set would lack a class.
+    names of the two classes, an unfitted scaler. Where nothing is drawn, these may stand in its
+    place. Long names are shortened, to what the figures have room for. repeats, n_others: see
+    answer_and_measure. Raises ValueError for a cohort that cannot be read, SettingsError if the
+    retain set would lack a class.
     """
     rng = np.random.RandomState(settings.seed)
-    cohort = read_cohort(make_cohort(settings, rng))
-    cohort = with_short_names(cohort)
+    cohort = make_cohort(settings, rng) if callable(make_cohort) else make_cohort
+    cohort = with_short_names(read_cohort(cohort))
     if cohort.asks is None:
         data = split(cohort, settings, rng)
     else:
@@ -2397,10 +2398,7 @@ def own(settings):
         n_train = 4 * len(cohort.y) // 5
         settings = replace(settings, forget=n_train // 5)
 
-    def make_cohort(settings, rng):
-        return cohort
-
-    comparison = compare(make_cohort, settings)
+    comparison = compare(cohort, settings)
     output = demo_output(comparison, "own_")
     headline = own_headline(comparison, cohort, settings, len(table))
     return output._replace(page=f"{headline}\n\n{output.page}")

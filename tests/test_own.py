@@ -283,7 +283,7 @@ def test_a_notebook_finds_the_same(here, capsys):
     settings = mu.settings_for("own", data="my.csv", label="outcome", features=TWO, forget=19)
     table = mu.own(settings).table.drop(columns="seconds")
     cohort = mu.own_cohort(mu.read_table("my.csv"), "outcome", TWO)
-    comparison = mu.compare(lambda settings, rng: cohort, mu.Settings(forget=19))
+    comparison = mu.compare(cohort, mu.Settings(forget=19))
     pd.testing.assert_frame_equal(comparison.results.drop(columns="seconds"), table)
     default = mu.settings_for("own", data="my.csv", label="outcome", features=TWO)
     pd.testing.assert_frame_equal(mu.own(default).table.drop(columns="seconds"), table)  # a fifth
