@@ -84,6 +84,7 @@ import platform
 import re
 import sys
 from contextlib import contextmanager
+from difflib import get_close_matches
 from io import BytesIO, StringIO
 from pathlib import Path
 from textwrap import fill
@@ -314,7 +315,7 @@ def split(cohort, settings, rng):
     # the same rows, whatever rng has drawn before
     in_train, in_test = train_test_split(everybody, test_size=0.2, random_state=settings.seed)
     check_type("forget", settings.forget, int)
-    check_range("forget", settings.forget, 1, len(in_train))
+    check_range("forget", settings.forget, 1, len(in_train) - 2, "two classes must remain")
 
     asked = rng.permutation(len(in_train))[: settings.forget]
     return divide(cohort, in_train, in_test, asked)
@@ -916,9 +917,10 @@ def check_answers(comparison):
 # You have seen the whole demo; the rest of Part 1 draws and prints it.
 #
 # The title of a figure says what was found; one or two grey lines below it say on which data, and
-# how to read the picture. Colour says whose, shape says which verdict: a dashed green line is the
-# target, a dotted one 50%, a ring is a patient who asked to be forgotten, a large mark one whom a
-# model and the target judge differently, and a cross is a wrong prediction.
+# how to read the picture. Green is retraining, red is gradient ascent; in tables, they are a good
+# and a bad verdict. A dashed green line is the target, a dotted one 50%. Blue circles and orange
+# triangles are the two classes. A ring is a patient who asked to be forgotten, a large mark one
+# whom a model and the target judge differently, and a cross is a wrong prediction.
 
 INK = "#222222"
 GREY = "#666666"
@@ -929,7 +931,7 @@ GREEN_TINT = "#cfe6df"  # on target, not caught
 RED = "#cc3311"  # gradient ascent
 RED_TINT = "#f6d2ca"  # off target, caught
 PURPLE = "#5b2a86"  # the certificate
-COLORS = {RETRAIN: GREEN, "Newton Retrain": GREEN, ASCENT: RED}  # of methods; the others are grey
+COLORS = {RETRAIN: GREEN, "Newton Retrain": GREEN, ASCENT: RED}  # of methods; others have none
 CLASS_LOOKS = ({"color": "#1f83c4", "marker": "o"}, {"color": "#e69f00", "marker": "^"})
 SHADES = sns.blend_palette(["#bbdaef", "white", "#fae3b4"], as_cmap=True)  # of p, from 0 to 1
 VERDICTS = ListedColormap([GREEN_TINT, PALEST, RED_TINT])  # of 0, 0.5 and 1
@@ -937,7 +939,7 @@ VERDICTS = ListedColormap([GREEN_TINT, PALEST, RED_TINT])  # of 0, 0.5 and 1
 # Lines
 TARGET_LINE = {"color": GREEN, "linestyle": "--", "linewidth": 1.8}  # the retrained model's
 HALF_LINE = {"color": INK, "linestyle": ":", "linewidth": 1.8}  # 50%, a coin toss
-BORDER_LINE = {"color": INK, "linewidth": 1.8}  # where a model's p is 0.5
+BORDER_LINE = {"color": INK, "linestyle": "-", "linewidth": 1.8}  # where a model's p is 0.5
 
 # Patients on a map, and their marks in the key. With n marks, each has an area of s / sqrt(n)
 # square points, within limits: see size_for
@@ -949,7 +951,7 @@ RING_KEY = {"color": INK, "marker": "o", "markerfacecolor": "none"}
 LARGE_KEY = {"color": GREY, "marker": "o", "markersize": 9}
 CROSS_KEY = {"color": INK, "marker": "X", "markeredgewidth": 0}
 
-WIDTH = 10  # inches; GitHub shows 838 of its 1,500 pixels, so no text is below 11 points
+WIDTH = 10  # inches, 1,500 pixels; GitHub shrinks them to 838, so no text is below 11 points
 TEXT_WIDTH = 9.7  # what the margins leave of it
 STYLE = {
     "font.size": 12,
@@ -1060,8 +1062,8 @@ def example(comparison):
 def new_page(height, finding, explanation):
     """A figure of 10 x height inches with its title and grey lines, and the space below them.
 
-    Three boxes, one inside the other, since Matplotlib gives each only one title. Its constrained
-    layout makes room for all texts.
+    Three boxes, one inside the other: Matplotlib gives each only one title, and the third holds the
+    panels with their legend. Constrained layout makes room for all texts.
     """
     # The outer box, with the finding as its title
     outer = NotebookFigure(figsize=(WIDTH, height), layout="constrained")
@@ -1154,8 +1156,8 @@ def draw_grid(ax, names, columns, colormap):
 
 
 def size_for(n, look):
-    """A look for n marks: the more there are, the smaller is each, from 80 to 4 square points."""
-    size = np.clip(look["s"] / np.sqrt(max(n, 1)), 4, 80)
+    """A look for n marks: the more there are, the smaller is each, down to that of 1,600 marks."""
+    size = min(look["s"] / np.sqrt(np.clip(n, 1, 1600)), 80)  # square points
     linewidth = look["linewidth"] * min(size / 40, 1)  # thin around small marks: colour remains
     return {**look, "s": size, "linewidth": linewidth}
 
@@ -1207,10 +1209,9 @@ def draw_map(ax, comparison, model=None):
 
     # The shades, and the borders, where z = 0; a model that predicts one class has none
     drawn = [ax.contourf(x, y, sigmoid(z), levels=np.linspace(0, 1, 11), cmap=SHADES, zorder=0)]
-    borders = [(z, INK, "solid"), (z_target, GREEN, "dashed")]
-    for logits, color, line in borders:
+    for logits, line in ((z, BORDER_LINE), (z_target, TARGET_LINE)):
         if logits.min() < 0 < logits.max():
-            look = {"colors": color, "linestyles": line, "linewidths": 1.8}
+            look = {f"{name}s": value for name, value in line.items()}  # contour has plural names
             drawn.append(ax.contour(x, y, logits, levels=[0], **look))
     return drawn
 
@@ -1285,10 +1286,13 @@ def what_ascent_does(comparison):
 HARDLY_LARGER = 1.5  # up to so many times their largest gap, a gap is just outside other retrains'
 
 
-def looks_retrained(comparison):
-    """Is the gap of naive deletion that of other retrains, or hardly larger?"""
-    gaps = gaps_to_others(comparison.models[RETRAIN], comparison)
-    return comparison.results.gap_to_retrained[NAIVE] < HARDLY_LARGER * gaps.max()
+def beside_the_band(gap, largest):
+    """Where a gap is, in words. The band, in a figure, ends with other retrains' largest gap."""
+    if gap <= largest:
+        return "inside"
+    if gap < HARDLY_LARGER * largest:
+        return "just outside"
+    return "outside" if gap < 10 * largest else "far outside"
 
 
 def performance_headline(comparison):
@@ -1298,9 +1302,12 @@ def performance_headline(comparison):
     does = what_ascent_does(comparison)
     if check_answers(comparison).holds["useful"]:
         return f"Gradient ascent {does}"
-    if looks_retrained(comparison):
-        return f"Naive deletion only looks retrained; ascent {does}"
-    return f"Naive deletion forgets nothing; ascent {does}"
+
+    # What its gap looks like, see the band
+    largest = gaps_to_others(comparison.models[RETRAIN], comparison).max()
+    where = beside_the_band(comparison.results.gap_to_retrained[NAIVE], largest)
+    looks = {"inside": "only looks retrained", "just outside": "hardly stands out"}
+    return f"Naive deletion {looks.get(where, 'forgets nothing')}; ascent {does}"
 
 
 def what_accuracy_shows(results):
@@ -1319,15 +1326,6 @@ SMALLEST = 0.01  # points: what is drawn for smaller gaps, since 0 has no place 
 def as_drawn(gaps):
     """Gaps as they are drawn, in points of probability."""
     return np.maximum(100 * gaps, SMALLEST)
-
-
-def beside_the_band(gap, largest):
-    """Where a gap is, in words; the band ends with the largest gap of other retrains."""
-    if gap <= largest:
-        return "inside"
-    if gap < HARDLY_LARGER * largest:
-        return "just outside"
-    return "outside" if gap < 10 * largest else "far outside"
 
 
 def write_beside(ax, x, row, words, color):
@@ -1349,7 +1347,7 @@ def write_beside(ax, x, row, words, color):
 def draw_gaps(ax, gaps, others, n_asked):
     """A dot for the gap of each model, a Series by name: the mean over n_asked rows.
 
-    Words beside the dots say where they are, next to the gaps of other retrains, (k,).
+    A band goes as far as the gaps of other retrains, (k,); words say where the models are.
     """
     x = as_drawn(gaps)
     rows = dict(zip(gaps.index, range(len(gaps))))
@@ -1365,26 +1363,27 @@ def draw_gaps(ax, gaps, others, n_asked):
     ax.text(middle, -0.85, "could be\na retrain", color=GREEN, size=11, ha="center", va="center")
 
     # Where the models are. Naive deletion is the original: the words stand between the two
-    is_old = beside_the_band(gaps[NAIVE], others.max())
-    but = ", yet" if is_old == "inside" else ":"
+    where_old = beside_the_band(gaps[NAIVE], others.max())
+    but = ", yet" if where_old == "inside" else ":"
     between = (rows[ORIGINAL] + rows[NAIVE]) / 2
     place = max(x[NAIVE], end)  # not across the end of the band
-    write_beside(ax, place, between, f"{is_old}{but} still\nthe old model", GREY)
-    is_ascent = beside_the_band(gaps[ASCENT], others.max())
-    write_beside(ax, x[ASCENT], rows[ASCENT], is_ascent, COLORS[ASCENT])
+    write_beside(ax, place, between, f"{where_old}{but} still\nthe old model", GREY)
+    where_ascent = beside_the_band(gaps[ASCENT], others.max())
+    write_beside(ax, x[ASCENT], rows[ASCENT], where_ascent, COLORS[ASCENT])
 
     ax.set(xscale="log", xlim=(SMALLEST, 100))
     ax.set_xticks([0.01, 0.1, 1, 10, 100], ["≤ 0.01", "0.1", "1", "10", "100"])
     ax.minorticks_off()
     ax.set_title("Gap: how far from the target")
-    meaning = f"mean difference in probability for\nthe {n_asked:,}, in percentage points"
-    ax.set_xlabel(f"{meaning};\neach tick 10 times more", loc="left")
+    meaning = f"mean difference in probability\nfor {n_asked:,} who asked, in percentage"
+    ax.set_xlabel(f"{meaning}\npoints; each tick 10 times more", loc="left")
 
 
 def draw_others(ax, row, x, values, form):
     """Other retrains in a row of their own: dots at x (k,), the range of values (k,) in words."""
-    lines = [-0.15, 0, 0.15] if np.ptp(x) > 0 else [0]  # one, if all are the same dot anyhow
-    y = row + np.resize(lines, len(x))
+    # Neighbours on three lines, so that none hides another; on one, if all are the same dot anyhow
+    shifts = [-0.15, 0, 0.15] if np.ptp(x) > 0 else [0]
+    y = row + np.resize(shifts, len(x))
     ax.scatter(np.sort(x), y, **DOT, facecolor=GREEN)
 
     low = form(values.min())
@@ -1418,7 +1417,7 @@ def performance_figure(comparison):
     test_panel.set_xlabel(f"right, of\n{len(data.test.y):,} never seen", loc="left")
     draw_bars(forget_panel, "Forget accuracy", results.forget_accuracy, lines=["target", "50%"])
     aim = aim_of_forgetting(comparison)
-    meaning = f"right, of the {len(data.asked):,};\na model without\nthem: {aim}"
+    meaning = f"right, of {len(data.asked):,} who asked;\na model without\nthem: {aim}"
     forget_panel.set_xlabel(meaning, loc="left")
 
     # The models: gaps
@@ -1444,14 +1443,14 @@ def performance_figure(comparison):
         names.append(f"{name}{time}\n{meanings[name]}")
     names.append(f"{n_others} other retrains\nfrom other random weights")
     test_panel.set_yticks(range(len(names)), names, linespacing=1.3)
-    test_panel.set_ylim(n_models + 0.6, -1.3)
+    test_panel.set_ylim(n_models + 0.6, -1.3)  # room above for the words on the band
     test_panel.figure.align_xlabels()
     return fig
 
 
 @in_our_style()
 def boundaries_figure(comparison):
-    """Four maps, one per model; large: rows between its border and the target's."""
+    """Four maps, one per model, of two features; large: rows on which it and the target differ."""
     data = comparison.data
     models = comparison.models
     n = len(data.train.y)
@@ -1480,7 +1479,9 @@ def boundaries_figure(comparison):
     verdicts[NAIVE] = "unchanged: forgets nothing"
     # A model that predicts one class only has no sides to swap
     has_both_sides = len(np.unique(models[ASCENT].predict(data.train.X))) == 2
-    if has_both_sides and n_differ > n / 2:
+    if not has_both_sides:
+        verdicts[ASCENT] += ": one class for all"
+    elif n_differ > n / 2:
         verdicts[ASCENT] += ": sides swapped"
 
     for ax, name in zip(axes.flat, models):
@@ -1572,7 +1573,7 @@ def answer_column(name, models, rows):
 
 @in_our_style()
 def patients_figure(comparison, n_rows=15):
-    """A table of the first patients who asked: each model's p, where it is wrong or has changed."""
+    """A table of the first patients who asked: p of three models, where wrong, where changed."""
     data = comparison.data
     models = comparison.models
     asked = data.asked[:n_rows]
@@ -1591,10 +1592,11 @@ def patients_figure(comparison, n_rows=15):
     by_retraining = f"{flipped[RETRAIN]:,}" if flipped[RETRAIN] else "none"
     finding = f"Gradient ascent flips {by_ascent}; retraining flips {by_retraining}"
     flipped_here = len(answers[-1].framed)
+    first = f": the first {len(asked)}" if len(asked) < len(data.asked) else ""
     explanation = (
-        f"{example(comparison)}: the first {len(asked)} who asked. Framed: unlike the original "
-        f"(ascent: {flipped_here} of these {len(asked)}); ×: wrong. Of all {flipped[ASCENT]:,} "
-        f"flips, {harmed:,} are new errors."
+        f"{example(comparison)}{first}. Framed: unlike the original (ascent: {flipped_here} of "
+        f"these {len(asked)}); ×: wrong. New errors among all flips: {harmed:,} of "
+        f"{flipped[ASCENT]:,}."
     )
     n_features = data.features.shape[1]
     if n_features > 2:
@@ -1634,7 +1636,7 @@ def path_in_words(path, results):
 
 
 def demo_finding(comparison):
-    """What the experiment found, in four sentences; computed, so that they hold for any data."""
+    """What the experiment found, in a few sentences; computed, so that they hold for any data."""
     if not has_learned(comparison):
         return (
             f"{NO_VERDICT}. On the test set it is no better than always guessing the larger class, "
@@ -1709,22 +1711,21 @@ def results_in_words(results):
 
 def checks_in_words(checks):
     """The four questions as they are printed: a DataFrame of words."""
-    forms = {"useful": percent, "close": points, "coin toss": percent, "naive": points}
-    questions = {
-        "useful": "test accuracy as good as Full Retrain's?",
-        "close": "gap like a retrain's, or half the naive?",
-        "coin toss": "forget accuracy near 50%?",
-        "naive": "naive deletion: gap like a retrain's?",
+    questions = {  # and how their numbers are written
+        "useful": ("test accuracy as good as Full Retrain's?", percent),
+        "close": ("gap like a retrain's, or half the naive?", points),
+        "coin toss": ("forget accuracy near 50%?", percent),
+        "naive": ("naive deletion: gap like a retrain's?", points),
     }
     words = pd.DataFrame(index=checks.index)
     for column in ("value", "low", "high"):
-        words[column] = [forms[name](value) for name, value in checks[column].items()]
+        words[column] = [questions[name][1](value) for name, value in checks[column].items()]
     words["answer"] = np.where(checks.holds, "yes", "no")
-    return words.rename(index=questions)
+    return words.rename(index=lambda name: questions[name][0])
 
 
 def demo_page(comparison):
-    """The printed page, at most 80 columns wide: finding, table, yardstick, checks."""
+    """The printed page, at most 80 columns wide: finding, table, legend; if learned, checks."""
     others = gaps_to_others(comparison.models[RETRAIN], comparison)
     table = results_in_words(comparison.results)
     legend = DEMO_LEGEND.format(
@@ -2246,8 +2247,7 @@ def read_features(columns):
     try:
         numbers = as_numbers(columns)
     except ValueError as error:
-        hint = not_quite_numbers(columns)
-        reason = f"{error}; {hint}" if hint else str(error)
+        reason = not_quite_numbers(columns) or error
         raise SettingsError(f"--features: {reason}") from error
 
     for name, column in numbers.items():
@@ -2290,6 +2290,10 @@ def read_label(column):
     return y, (class_0, class_1)
 
 
+# Single quotes, since a shell would run what stands between backticks
+EXAMPLES_OF_ASKED = "write 'clinic == 3', '`blood sugar` > 200' or 'name == \"Anna\"'"
+
+
 def who_asks(table, query):
     """Mask (n,) of the rows for which a query is true, such as "clinic == 3"."""
     # Is it true or false for each row? With empty dicts, it sees the columns, not our variables
@@ -2297,7 +2301,8 @@ def who_asks(table, query):
     try:
         asked = table.eval(query, local_dict={}, global_dict={})
     except Exception as error:  # pandas raises a dozen kinds
-        reason = f"not understood ({error}); write clinic == 3, or `blood sugar` > 200"
+        hint = not_quite_numbers(table[columns_in(query, table)])
+        reason = f"not understood ({error}); {hint or EXAMPLES_OF_ASKED}"
         raise SettingsError(f"{flag}: {reason}") from error
     is_mask = isinstance(asked, pd.Series) and pd.api.types.is_bool_dtype(asked)
     if not is_mask or not asked.index.equals(table.index):
@@ -2369,12 +2374,15 @@ def own_headline(comparison, cohort, settings, n_read):
     size_1 = cohort.y.sum()
     size_0 = n_used - size_1
     who = f": those where {settings.asked}" if settings.asked else ", drawn at random"
+    no_map = (
+        "" if len(cohort.features.columns) == 2 else " A map needs two features, so none is drawn."
+    )
 
     return wrapped(
         f"{settings.data}: {n_read:,} rows read, {n_read - n_used:,} left out because values are "
         f"missing. Features: {names}. Class 0 is {cohort.classes[0]}, {size_0:,} rows; class 1 is "
         f"{cohort.classes[1]}, {size_1:,} rows. {n_asked:,} of the {n_train:,} training rows ask "
-        f"to be forgotten{who}."
+        f"to be forgotten{who}.{no_map}"
     )
 
 
@@ -5602,11 +5610,21 @@ def make_parser():
     return parser
 
 
+def did_you_mean(word):
+    """The flag that is most like a word, as a question: "; did you mean --forget?"; or ""."""
+    flags = [flag_of(option.name) for option in fields(Settings)]
+    similar = get_close_matches(word.partition("=")[0], flags, 1)
+    return f"; did you mean {similar[0]}?" if similar else ""
+
+
 def parse(argv):
     """(experiment, settings) from a command line; argparse exits where it makes no sense."""
     parser = make_parser()
     try:
-        given = vars(parser.parse_args(argv))
+        given, unknown = parser.parse_known_args(argv)
+        if unknown:
+            parser.error(f"{unknown[0]}: unknown, see --help{did_you_mean(unknown[0])}")
+        given = vars(given)
     except SystemExit:  # argparse has said what there is to say, perhaps a long --help
         say("", end="")  # flush now: if the reader is gone (--help | head), say deals with it
         raise

@@ -181,6 +181,8 @@ FAULTS = [  # text or changed columns, features, label, asked, words of the mess
     ({"clinic": "3A"}, TWO, "outcome", "clinic == 3", ["--asked", "no row", "clinic is '3A'"]),
     (PLAIN, TWO, "outcome", "clinic > 0 or age > 50", ["--asked", "rows ask", "test set"]),
     (PLAIN, TWO, "outcome", "clinic ==", ["--asked clinic ==", "not understood"]),
+    (PLAIN, TWO, "outcome", "clinic == Anna", ["--asked", "'Anna'", '"Anna"']),
+    ({"clinic": "3,5"}, TWO, "outcome", "clinic > 3", ["--asked", "in clinic", "point: 3,5"]),
 ]
 
 
@@ -238,6 +240,7 @@ def test_the_page_says_what_was_read_and_who_asked(here, capsys):
     n_ill = TABLE.drop(index=[1, 2]).outcome.sum()
     assert "my.csv: 120 rows read, 2 left out" in page
     assert "Features: age, blood sugar." in page
+    assert "A map" not in page
     assert f"Class 0 is 0 (outcome), {118 - n_ill} rows" in page
     assert f"class 1 is 1 (outcome), {n_ill} rows" in page
     assert "18 of the 94 training rows ask to be forgotten, drawn at random" in page  # a fifth
@@ -255,7 +258,7 @@ def test_the_page_says_what_was_read_and_who_asked(here, capsys):
 @pytest.mark.parametrize("features", ["age", "age,blood sugar,clinic"])
 def test_a_map_is_drawn_of_two_features_only(here, capsys, features):
     TABLE.to_csv("my.csv", index=False)
-    page_of(capsys, "--features", features)
+    assert "A map needs two features, so none is drawn." in page_of(capsys, "--features", features)
     assert [path.name for path in here.glob("output/*")] == ["own_performance_metrics.png"]
 
 
