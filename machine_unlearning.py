@@ -1480,7 +1480,7 @@ def boundaries_figure(comparison):
     # A model that predicts one class only has no sides to swap
     has_both_sides = len(np.unique(models[ASCENT].predict(data.train.X))) == 2
     if not has_both_sides:
-        verdicts[ASCENT] += ": one class for all"
+        verdicts[ASCENT] += ": one class"
     elif n_differ > n / 2:
         verdicts[ASCENT] += ": sides swapped"
 

@@ -304,6 +304,18 @@ def test_the_maps(patients):
             near(of_model.predict_proba(X)[:, 1], 0.5, atol=0.02)
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [({"seed": 3, "forget": 1}, "one class"), ({"multiplier": 100}, "sides swapped")],
+)
+def test_a_map_says_how_ascent_has_failed(given, words):
+    comparison = compared(**given)
+    verdict = mu.boundaries_figure(comparison).axes[3].get_title(loc="right")
+    n_classes = len(np.unique(comparison.models[mu.ASCENT].predict(comparison.data.train.X)))
+    assert verdict.endswith(f": {words}")
+    assert n_classes == (1 if words == "one class" else 2)
+
+
 def test_the_concrete_figure(abstract):
     data = abstract.data
     figure = mu.concrete_figure(abstract)
