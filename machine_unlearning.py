@@ -1283,18 +1283,6 @@ def what_ascent_does(comparison):
     return f"{verb} the model: {right:.0%} right, not {target:.0%}"
 
 
-HARDLY_LARGER = 1.5  # up to so many times their largest gap, a gap is just outside other retrains'
-
-
-def beside_the_band(gap, largest):
-    """Where a gap is, in words. The band, in a figure, ends with other retrains' largest gap."""
-    if gap <= largest:
-        return "inside"
-    if gap < HARDLY_LARGER * largest:
-        return "just outside"
-    return "outside" if gap < 10 * largest else "far outside"
-
-
 def performance_headline(comparison):
     """What the figure of the accuracies and gaps shows of deletion and ascent."""
     if not has_learned(comparison):
@@ -1302,12 +1290,7 @@ def performance_headline(comparison):
     does = what_ascent_does(comparison)
     if check_answers(comparison).holds["useful"]:
         return f"Gradient ascent {does}"
-
-    # What its gap looks like, see the band
-    largest = gaps_to_others(comparison.models[RETRAIN], comparison).max()
-    where = beside_the_band(comparison.results.gap_to_retrained[NAIVE], largest)
-    looks = {"inside": "only looks retrained", "just outside": "hardly stands out"}
-    return f"Naive deletion {looks.get(where, 'forgets nothing')}; ascent {does}"
+    return f"Naive deletion forgets nothing; ascent {does}"
 
 
 def what_accuracy_shows(results):
@@ -1318,14 +1301,25 @@ def what_accuracy_shows(results):
     return ""
 
 
-# In a panel of gaps
+# In the panels
 DOT = {"s": 40, "edgecolor": "white", "linewidth": 0.5, "clip_on": False}
+WORDS_ABOVE = -0.85  # where they stand, in rows from the first
 SMALLEST = 0.01  # points: what is drawn for smaller gaps, since 0 has no place on a log scale
+HARDLY_LARGER = 1.5  # up to so many times their largest gap, a gap is just outside other retrains'
 
 
 def as_drawn(gaps):
     """Gaps as they are drawn, in points of probability."""
     return np.maximum(100 * gaps, SMALLEST)
+
+
+def beside_the_band(gap, largest):
+    """Where a gap is, in words. The band, in a figure, ends with other retrains' largest gap."""
+    if gap <= largest:
+        return "inside"
+    if gap < HARDLY_LARGER * largest:
+        return "just outside"
+    return "outside" if gap < 10 * largest else "far outside"
 
 
 def write_beside(ax, x, row, words, color):
@@ -1360,7 +1354,8 @@ def draw_gaps(ax, gaps, others, n_asked):
     ax.axvspan(SMALLEST, end, color=GREEN_TINT, zorder=0)
     middle = np.sqrt(SMALLEST * end)  # on a log scale
     middle = max(middle, 0.04)  # so that the words fit
-    ax.text(middle, -0.85, "could be\na retrain", color=GREEN, size=11, ha="center", va="center")
+    look = {"color": GREEN, "size": 11, "ha": "center", "va": "center"}
+    ax.text(middle, WORDS_ABOVE, "could be\na retrain", **look)
 
     # Where the models are. Naive deletion is the original: the words stand between the two
     where_old = beside_the_band(gaps[NAIVE], others.max())
@@ -1420,6 +1415,11 @@ def performance_figure(comparison):
     meaning = f"right, of {len(data.asked):,} who asked;\na model without\nthem: {aim}"
     forget_panel.set_xlabel(meaning, loc="left")
 
+    # What the dashed lines are
+    for ax, column in ((test_panel, "test_accuracy"), (forget_panel, "forget_accuracy")):
+        target = results.loc[RETRAIN, column]
+        ax.text(target, WORDS_ABOVE, " goal", color=GREEN, va="center")
+
     # The models: gaps
     gaps_of_others = gaps_to_others(comparison.models[RETRAIN], comparison)
     draw_gaps(gap_panel, results.gap_to_retrained, gaps_of_others, len(data.asked))
@@ -1443,7 +1443,7 @@ def performance_figure(comparison):
         names.append(f"{name}{time}\n{meanings[name]}")
     names.append(f"{n_others} other retrains\nfrom other random weights")
     test_panel.set_yticks(range(len(names)), names, linespacing=1.3)
-    test_panel.set_ylim(n_models + 0.6, -1.3)  # room above for the words on the band
+    test_panel.set_ylim(n_models + 0.6, -1.3)  # room for WORDS_ABOVE
     test_panel.figure.align_xlabels()
     return fig
 

@@ -124,7 +124,7 @@ def values_of(ax, linestyle, color):
 def assert_bars(ax, values, n_more=0):
     """Bars and the numbers beside them are the values; retraining is green, ascent is red.
 
-    Below them stand n_more texts.
+    Above and below them stand n_more texts.
     """
     near([bar.get_width() for bar in ax.patches], values)
     colors = [to_hex(bar.get_facecolor()) for bar in ax.patches]
