@@ -1592,7 +1592,7 @@ def patients_figure(comparison, n_rows=15):
     by_retraining = f"{flipped[RETRAIN]:,}" if flipped[RETRAIN] else "none"
     finding = f"Gradient ascent flips {by_ascent}; retraining flips {by_retraining}"
     flipped_here = len(answers[-1].framed)
-    first = f": the first {len(asked)}" if len(asked) < len(data.asked) else ""
+    first = f": the first {len(asked)} who asked" if len(asked) < len(data.asked) else ""
     explanation = (
         f"{example(comparison)}{first}. Framed: unlike the original (ascent: {flipped_here} of "
         f"these {len(asked)}); ×: wrong. New errors among all flips: {harmed:,} of "
@@ -2374,9 +2374,9 @@ def own_headline(comparison, cohort, settings, n_read):
     size_1 = cohort.y.sum()
     size_0 = n_used - size_1
     who = f": those where {settings.asked}" if settings.asked else ", drawn at random"
-    no_map = (
-        "" if len(cohort.features.columns) == 2 else " A map needs two features, so none is drawn."
-    )
+    no_map = " A map needs two features, so none is drawn."
+    if len(cohort.features.columns) == 2:
+        no_map = ""
 
     return wrapped(
         f"{settings.data}: {n_read:,} rows read, {n_read - n_used:,} left out because values are "
