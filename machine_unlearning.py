@@ -1294,16 +1294,16 @@ def performance_headline(comparison):
 
 
 def what_accuracy_shows(results):
-    """Do the accuracies, as drawn, tell naive deletion from the target? If not, a sentence."""
+    """If the accuracies, as drawn, do not tell naive deletion from the target: a sentence more."""
     accuracies = results[["test_accuracy", "forget_accuracy"]].map("{:.0%}".format)
     if accuracies.loc[NAIVE].equals(accuracies.loc[RETRAIN]):
-        return "Accuracy cannot tell deletion from the target."
+        return " Accuracy cannot tell deletion from the target."
     return ""
 
 
 # In the panels
 DOT = {"s": 40, "edgecolor": "white", "linewidth": 0.5, "clip_on": False}
-WORDS_ABOVE = -0.85  # where they stand, in rows from the first
+WORDS_ABOVE = -0.85  # where words above the first row stand, in rows
 SMALLEST = 0.01  # points: what is drawn for smaller gaps, since 0 has no place on a log scale
 HARDLY_LARGER = 1.5  # up to so many times their largest gap, a gap is just outside other retrains'
 
@@ -1338,10 +1338,10 @@ def write_beside(ax, x, row, words, color):
     )
 
 
-def draw_gaps(ax, gaps, others, n_asked):
+def draw_gaps(ax, gaps, largest, n_asked):
     """A dot for the gap of each model, a Series by name: the mean over n_asked rows.
 
-    A band goes as far as the gaps of other retrains, (k,); words say where the models are.
+    A band goes as far as the largest gap of other retrains; words say where the models are.
     """
     x = as_drawn(gaps)
     rows = dict(zip(gaps.index, range(len(gaps))))
@@ -1349,8 +1349,8 @@ def draw_gaps(ax, gaps, others, n_asked):
         ax.scatter(x[name], row, **DOT, facecolor=COLORS.get(name, GREY))
     name_rows(ax, gaps.map(points))
 
-    # A band that ends with the largest gap of other retrains; its meaning, above the first row
-    end = as_drawn(others).max()
+    # The band, and its meaning, above the first row
+    end = as_drawn(largest)
     ax.axvspan(SMALLEST, end, color=GREEN_TINT, zorder=0)
     middle = np.sqrt(SMALLEST * end)  # on a log scale
     middle = max(middle, 0.04)  # so that the words fit
@@ -1358,12 +1358,12 @@ def draw_gaps(ax, gaps, others, n_asked):
     ax.text(middle, WORDS_ABOVE, "could be\na retrain", **look)
 
     # Where the models are. Naive deletion is the original: the words stand between the two
-    where_old = beside_the_band(gaps[NAIVE], others.max())
+    where_old = beside_the_band(gaps[NAIVE], largest)
     but = ", yet" if where_old == "inside" else ":"
     between = (rows[ORIGINAL] + rows[NAIVE]) / 2
     place = max(x[NAIVE], end)  # not across the end of the band
     write_beside(ax, place, between, f"{where_old}{but} still\nthe old model", GREY)
-    where_ascent = beside_the_band(gaps[ASCENT], others.max())
+    where_ascent = beside_the_band(gaps[ASCENT], largest)
     write_beside(ax, x[ASCENT], rows[ASCENT], where_ascent, COLORS[ASCENT])
 
     ax.set(xscale="log", xlim=(SMALLEST, 100))
@@ -1401,7 +1401,7 @@ def performance_figure(comparison):
     finding = performance_headline(comparison)
     explanation = f"{example(comparison)}. The target (dashed) is retrained without them."
     if has_learned(comparison):
-        explanation += f" {what_accuracy_shows(results)}"
+        explanation += what_accuracy_shows(results)
 
     widths = [1, 1, 1.8]
     fig, axes = new_figure(5.6, finding, explanation, 1, 3, sharey=True, width_ratios=widths)
@@ -1422,7 +1422,7 @@ def performance_figure(comparison):
 
     # The models: gaps
     gaps_of_others = gaps_to_others(comparison.models[RETRAIN], comparison)
-    draw_gaps(gap_panel, results.gap_to_retrained, gaps_of_others, len(data.asked))
+    draw_gaps(gap_panel, results.gap_to_retrained, gaps_of_others.max(), len(data.asked))
 
     # Other retrains, below the models
     for ax, part in ((test_panel, data.test), (forget_panel, data.forget)):
